@@ -1,0 +1,1 @@
+"""The client's role: sessions, requests, responses, redirects, cookies, authentication, tracing."""

@@ -1,0 +1,557 @@
+"""The whole exception tree.
+
+Owns every exception class that leaves the library, and the protocol errors that `core` raises and
+`net` or `client` translates. Knows nothing of sockets, connections or requests: errors carry facts
+as attributes, and whoever raises them supplies the facts.
+
+::
+
+    ClientError
+    ├── ClientConnectionError
+    │   ├── ClientConnectionResetError          (ConnectionResetError)
+    │   ├── ClientOSError                       (OSError)
+    │   │   └── ClientConnectorError
+    │   │       ├── ClientConnectorDNSError
+    │   │       ├── ClientProxyConnectionError
+    │   │       ├── ClientSSLError
+    │   │       │   ├── ClientConnectorCertificateError   (ssl.CertificateError)
+    │   │       │   └── ClientConnectorSSLError           (ssl.SSLError)
+    │   │       └── UnixClientConnectorError
+    │   └── ServerConnectionError
+    │       ├── ServerDisconnectedError
+    │       ├── ServerFingerprintMismatch
+    │       └── ServerTimeoutError              (TimeoutError)
+    │           ├── ConnectionTimeoutError
+    │           │   └── PoolTimeoutError
+    │           └── SocketTimeoutError
+    ├── ClientPayloadError
+    ├── ClientResponseError
+    │   ├── ClientHttpProxyError
+    │   ├── ContentTypeError
+    │   ├── TooManyRedirects
+    │   └── WSServerHandshakeError
+    ├── InvalidURL                              (ValueError)
+    │   └── InvalidUrlClientError
+    │       └── InvalidUrlRedirectClientError   (also RedirectClientError)
+    ├── NonHttpUrlClientError
+    │   └── NonHttpUrlRedirectClientError       (also RedirectClientError)
+    ├── RedirectClientError
+    └── UploadAbortedError
+    TotalTimeoutError                           (TimeoutError)
+    ProtocolError                               raised by `core`, translated by the roles
+    ├── LocalProtocolError                      we, or our caller, did what the protocol forbids
+    └── RemoteProtocolError                     the peer did
+        ├── HeadError
+        │   └── LineTooLong
+        └── ContentError
+            └── IncompleteContent
+"""
+
+from __future__ import annotations
+
+import enum
+import ssl
+import warnings
+from typing import Any, Protocol
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+__all__ = (
+    "BadContentDispositionHeader",
+    "BadContentDispositionParam",
+    "ClientConnectionError",
+    "ClientConnectionResetError",
+    "ClientConnectorCertificateError",
+    "ClientConnectorDNSError",
+    "ClientConnectorError",
+    "ClientConnectorSSLError",
+    "ClientError",
+    "ClientHttpProxyError",
+    "ClientOSError",
+    "ClientPayloadError",
+    "ClientProxyConnectionError",
+    "ClientResponseError",
+    "ClientSSLError",
+    "ConnectionTimeoutError",
+    "ContentError",
+    "ContentTypeError",
+    "EofStream",
+    "HeadError",
+    "IncompleteContent",
+    "InvalidURL",
+    "InvalidUrlClientError",
+    "InvalidUrlRedirectClientError",
+    "LineTooLong",
+    "LocalProtocolError",
+    "NonHttpUrlClientError",
+    "NonHttpUrlRedirectClientError",
+    "PoolTimeoutError",
+    "ProtocolError",
+    "RedirectClientError",
+    "RemoteProtocolError",
+    "Scope",
+    "ServerConnectionError",
+    "ServerDisconnectedError",
+    "ServerFingerprintMismatch",
+    "ServerTimeoutError",
+    "SocketTimeoutError",
+    "TooManyRedirects",
+    "TotalTimeoutError",
+    "UnixClientConnectorError",
+    "UploadAbortedError",
+    "WSServerHandshakeError",
+)
+
+
+# --- the protocol cores ------------------------------------------------------------------------
+
+
+class Scope(enum.Enum):
+    """How far a protocol error reaches."""
+
+    STREAM = "stream"
+    CONNECTION = "connection"
+
+
+class ProtocolError(Exception):
+    """A rule of the protocol was broken; the base of what `angelia.core` raises.
+
+    `scope` says how far it reaches, `status` what a server should answer (an HTTP status).
+    """
+
+    def __init__(
+        self, message: str, *, status: int = 400, scope: Scope = Scope.CONNECTION
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.scope = scope
+
+
+class LocalProtocolError(ProtocolError):
+    """This side tried to do what the protocol forbids; nothing was sent."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent what the protocol forbids."""
+
+
+class HeadError(RemoteProtocolError):
+    """A start line or a field line is malformed or too large."""
+
+
+class LineTooLong(HeadError):
+    """A start line, a field line or the whole head passes its limit."""
+
+    def __init__(self, message: str, *, limit: int, status: int = 431) -> None:
+        super().__init__(message, status=status)
+        self.limit = limit
+
+
+class ContentError(RemoteProtocolError):
+    """The content's framing or coding is malformed or passes its limit."""
+
+
+class IncompleteContent(ContentError):
+    """The connection ended before the content did.
+
+    `received` counts octets of content; `expected` is None where the length was not announced.
+    """
+
+    def __init__(self, received: int, expected: int | None) -> None:
+        wanted = "a final chunk" if expected is None else f"{expected} bytes"
+        super().__init__(
+            f"content ended early: received {received} bytes, expected {wanted}"
+        )
+        self.received = received
+        self.expected = expected
+
+
+# --- the client's tree -------------------------------------------------------------------------
+
+
+class EofStream(Exception):
+    """The end of a stream was reached."""
+
+
+class ClientError(Exception):
+    """Base class of the client's errors.
+
+    `request_sent` is ours: True when a byte of the request was handed to the network, so that the
+    server may have seen it, False when it certainly has not, None where it does not apply.
+    """
+
+    request_sent: bool | None = None
+
+
+class ClientConnectionError(ClientError):
+    """A connection could not be made, or was lost."""
+
+
+class ClientConnectionResetError(ClientConnectionError, ConnectionResetError):
+    """A write to a connection that the peer, or we, have closed."""
+
+
+class ClientOSError(ClientConnectionError, OSError):
+    """A connection error that began as an `OSError`."""
+
+
+class ConnectionFacts(Protocol):
+    """What a connector error wants to know of the connection that failed."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int | None: ...
+    @property
+    def is_ssl(self) -> bool: ...
+    @property
+    def ssl(self) -> Any: ...
+
+
+class ClientConnectorError(ClientOSError):
+    """A connector could not establish a connection; `os_error` is the reason."""
+
+    def __init__(self, connection_key: ConnectionFacts, os_error: OSError) -> None:
+        self._conn_key = connection_key
+        self._os_error = os_error
+        super().__init__(os_error.errno, os_error.strerror)
+        self.args = (connection_key, os_error)
+
+    @property
+    def os_error(self) -> OSError:
+        return self._os_error
+
+    @property
+    def host(self) -> str:
+        return self._conn_key.host
+
+    @property
+    def port(self) -> int | None:
+        return self._conn_key.port
+
+    @property
+    def ssl(self) -> Any:
+        return self._conn_key.ssl
+
+    def _where(self) -> str:
+        tls = "default" if self.ssl is True else self.ssl
+        return f"Cannot connect to host {self.host}:{self.port} ssl:{tls}"
+
+    def _why(self) -> str:
+        return self._os_error.strerror or str(self._os_error) or repr(self._os_error)
+
+    def __str__(self) -> str:
+        return f"{self._where()} [{self._why()}]"
+
+    # OSError.__reduce__ rebuilds from errno and strerror; ours are made from the two arguments.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._conn_key, self._os_error), _instance_state(self)
+
+
+class ClientConnectorDNSError(ClientConnectorError):
+    """The host's name could not be resolved."""
+
+
+class ClientProxyConnectionError(ClientConnectorError):
+    """The proxy could not be reached; `host` and `port` are the proxy's."""
+
+    def _where(self) -> str:
+        return f"Cannot connect to proxy {self.host}:{self.port}"
+
+
+class UnixClientConnectorError(ClientConnectorError):
+    """A Unix socket could not be connected to; `path` is its place."""
+
+    def __init__(
+        self, path: str, connection_key: ConnectionFacts, os_error: OSError
+    ) -> None:
+        self._path = path
+        super().__init__(connection_key, os_error)
+
+    @property
+    def path(self) -> str:
+        return self._path
+
+    def _where(self) -> str:
+        tls = "default" if self.ssl is True else self.ssl
+        return f"Cannot connect to unix socket {self._path} ssl:{tls}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (
+            type(self),
+            (self._path, self._conn_key, self._os_error),
+            _instance_state(self),
+        )
+
+
+class ClientSSLError(ClientConnectorError):
+    """Base class of the TLS errors of a connector."""
+
+
+class ClientConnectorSSLError(ClientSSLError, ssl.SSLError):
+    """The TLS handshake failed."""
+
+
+class ClientConnectorCertificateError(ClientSSLError, ssl.CertificateError):
+    """The server's certificate was not accepted; `certificate_error` says why."""
+
+    def __init__(
+        self, connection_key: ConnectionFacts, certificate_error: Exception
+    ) -> None:
+        if isinstance(certificate_error, OSError):
+            os_error = certificate_error
+        else:
+            os_error = OSError(None, str(certificate_error))
+        super().__init__(connection_key, os_error)
+        self._certificate_error = certificate_error
+        self.args = (connection_key, certificate_error)
+
+    @property
+    def certificate_error(self) -> Exception:
+        return self._certificate_error
+
+    def __str__(self) -> str:
+        return (
+            f"{self._where()} [{type(self._certificate_error).__name__}: "
+            f"{self._certificate_error}]"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (
+            type(self),
+            (self._conn_key, self._certificate_error),
+            _instance_state(self),
+        )
+
+
+class ServerConnectionError(ClientConnectionError):
+    """The server broke the connection off, or was too slow."""
+
+
+class ServerDisconnectedError(ServerConnectionError):
+    """The server closed the connection before a whole response head had come."""
+
+    def __init__(self, message: Any = None) -> None:
+        if message is None:
+            message = "Server disconnected"
+        super().__init__(message)
+        self.message = message
+
+
+class ServerFingerprintMismatch(ServerConnectionError):
+    """The certificate's digest is another than the one that was asked for."""
+
+    def __init__(self, expected: bytes, got: bytes, host: str, port: int) -> None:
+        super().__init__(expected, got, host, port)
+        self.expected = expected
+        self.got = got
+        self.host = host
+        self.port = port
+
+    def __str__(self) -> str:
+        return (
+            f"certificate of {self.host}:{self.port} has the fingerprint {self.got.hex()}, "
+            f"expected {self.expected.hex()}"
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+
+class ServerTimeoutError(ServerConnectionError, TimeoutError):
+    """An operation on the server took longer than its timeout."""
+
+
+class ConnectionTimeoutError(ServerTimeoutError):
+    """No connection within `ClientTimeout.connect` or `ClientTimeout.sock_connect` seconds."""
+
+
+class PoolTimeoutError(ConnectionTimeoutError):
+    """No free connection in the pool within `ClientTimeout.pool` seconds."""
+
+
+class SocketTimeoutError(ServerTimeoutError):
+    """Nothing was received for `ClientTimeout.sock_read` seconds."""
+
+
+class TotalTimeoutError(TimeoutError):
+    """The request as a whole took longer than `ClientTimeout.total` seconds.
+
+    As in aiohttp it is no `ClientError`, so that ``except`` clauses keep their meaning.
+    """
+
+    request_sent: bool | None = None
+
+
+class ClientPayloadError(ClientError):
+    """Content is malformed: its framing, its coding, or fewer bytes than announced.
+
+    Also raised where a request's body cannot be sent again. `received` and `expected` count bytes
+    where that is what went wrong, and are None otherwise.
+    """
+
+    received: int | None = None
+    expected: int | None = None
+
+
+class UploadAbortedError(ClientError):
+    """The request's body did not go out whole."""
+
+
+def _plain_headers(headers: Any) -> Any:
+    """Multidict proxies cannot be pickled; a copy can."""
+    if isinstance(headers, CIMultiDictProxy):
+        return CIMultiDict(headers)
+    return headers
+
+
+class ClientResponseError(ClientError):
+    """Something is wrong with a response that did arrive."""
+
+    def __init__(
+        self,
+        request_info: Any,
+        history: tuple[Any, ...],
+        *,
+        code: int | None = None,
+        status: int | None = None,
+        message: str = "",
+        headers: Any = None,
+    ) -> None:
+        super().__init__(request_info, history)
+        self.request_info = request_info
+        self.history = history
+        if code is not None:
+            if status is not None:
+                raise ValueError("give status or the deprecated code, not both")
+            warnings.warn(
+                "the code argument is deprecated, use status",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            status = code
+        self.status = 0 if status is None else status
+        self.message = message
+        self.headers = headers
+
+    @property
+    def code(self) -> int:
+        warnings.warn(
+            "the code property is deprecated, use status",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.status
+
+    @code.setter
+    def code(self, value: int) -> None:
+        warnings.warn(
+            "the code property is deprecated, use status",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        self.status = value
+
+    def __str__(self) -> str:
+        url = getattr(self.request_info, "real_url", None)
+        return f"{self.status}, message={self.message!r}, url={str(url)!r}"
+
+    def __repr__(self) -> str:
+        arguments = [repr(self.request_info), repr(self.history)]
+        if self.status != 0:
+            arguments.append(f"status={self.status!r}")
+        if self.message != "":
+            arguments.append(f"message={self.message!r}")
+        if self.headers is not None:
+            arguments.append(f"headers={self.headers!r}")
+        return f"{type(self).__name__}({', '.join(arguments)})"
+
+    def __copy__(self) -> ClientResponseError:
+        copied = type(self).__new__(type(self))
+        copied.args = self.args
+        copied.__dict__.update(self.__dict__)
+        return copied
+
+    # The responses of `history` hold connections and do not travel; the rest of the facts do.
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = dict(self.__dict__, history=(), headers=_plain_headers(self.headers))
+        return type(self), (self.request_info, ()), state
+
+
+class ContentTypeError(ClientResponseError):
+    """The response's content type is not the one that was asked for."""
+
+
+class WSServerHandshakeError(ClientResponseError):
+    """The server did not accept a WebSocket handshake."""
+
+
+class ClientHttpProxyError(ClientResponseError):
+    """The proxy refused the request."""
+
+
+class TooManyRedirects(ClientResponseError):
+    """More redirects than `max_redirects` allows; `history` has them."""
+
+
+class InvalidURL(ClientError, ValueError):
+    """A URL that no request can be made of; `url` and `description` say which and why."""
+
+    def __init__(self, url: Any, description: str | None = None) -> None:
+        self._url = url
+        self._description = description
+        if description:
+            super().__init__(url, description)
+        else:
+            super().__init__(url)
+
+    @property
+    def url(self) -> Any:
+        return self._url
+
+    @property
+    def description(self) -> str | None:
+        return self._description
+
+    def __str__(self) -> str:
+        if self._description:
+            return f"{self._url} - {self._description}"
+        return str(self._url)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+
+class InvalidUrlClientError(InvalidURL):
+    """The URL of a request is malformed."""
+
+
+class RedirectClientError(ClientError):
+    """A redirect cannot be followed."""
+
+
+class NonHttpUrlClientError(ClientError):
+    """The URL's scheme is none that the connector can handle."""
+
+
+class InvalidUrlRedirectClientError(InvalidUrlClientError, RedirectClientError):
+    """A redirect leads to a malformed URL."""
+
+
+class NonHttpUrlRedirectClientError(NonHttpUrlClientError, RedirectClientError):
+    """A redirect leads to a scheme that the connector cannot handle."""
+
+
+class BadContentDispositionHeader(RuntimeWarning):
+    """A `Content-Disposition` field could not be parsed."""
+
+
+class BadContentDispositionParam(RuntimeWarning):
+    """A parameter of a `Content-Disposition` field could not be parsed."""
+
+
+def _instance_state(error: BaseException) -> dict[str, Any] | None:
+    return error.__dict__ or None
+
+

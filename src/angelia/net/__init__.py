@@ -1,0 +1,1 @@
+"""Where asyncio lives: sockets, transports, name resolution, the connection pool, streams."""
