@@ -1,0 +1,389 @@
+"""The leaf loops of the hot path in Python: scanning and serializing heads, masking.
+
+Owns the strict fast path of an HTTP/1.x head, and the tables of well-known fields that
+`_speedups.c` is built from as well. Each function here has a twin in C that behaves the same;
+`speedups` picks one of the two. Knows nothing of leniency, limits' defaults or error classes of the
+protocol: what a scanner does not take for granted it leaves to its caller, by returning None.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final, TypeAlias
+
+from multidict import istr
+
+__all__ = (
+    "SPECIAL_REQUEST_FIELDS",
+    "SPECIAL_RESPONSE_FIELDS",
+    "WELL_KNOWN_FIELDS",
+    "RequestScan",
+    "ResponseScan",
+    "Special",
+    "mask",
+    "scan_request_head",
+    "scan_response_head",
+    "serialize_head",
+)
+
+Special: TypeAlias = dict[str, "str | list[str]"]
+ResponseScan: TypeAlias = tuple[int, int, int, str, list[tuple[str, str]], Special]
+RequestScan: TypeAlias = tuple[int, int, str, str, list[tuple[str, str]], Special]
+
+# The fields that framing, persistence and the next step of a client depend on, by lower-case name.
+SPECIAL_RESPONSE_FIELDS: Final = frozenset(
+    {
+        "connection",
+        "content-encoding",
+        "content-length",
+        "keep-alive",
+        "location",
+        "set-cookie",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+# The same for a server. Host is here because it must come exactly once (RFC 9112 §3.2).
+SPECIAL_REQUEST_FIELDS: Final = frozenset(
+    {
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+# Fields that real peers send often, in the case of their registration; the lower-case spelling is
+# known too. A name found here costs no allocation, and no lower-casing in a multidict.
+WELL_KNOWN_FIELDS: Final = (
+    "Accept",
+    "Accept-CH",
+    "Accept-Charset",
+    "Accept-Encoding",
+    "Accept-Language",
+    "Accept-Ranges",
+    "Access-Control-Allow-Credentials",
+    "Access-Control-Allow-Headers",
+    "Access-Control-Allow-Methods",
+    "Access-Control-Allow-Origin",
+    "Access-Control-Expose-Headers",
+    "Access-Control-Max-Age",
+    "Age",
+    "Allow",
+    "Alt-Svc",
+    "Authorization",
+    "CF-Cache-Status",
+    "CF-RAY",
+    "Cache-Control",
+    "Connection",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Language",
+    "Content-Length",
+    "Content-Location",
+    "Content-Range",
+    "Content-Security-Policy",
+    "Content-Type",
+    "Cookie",
+    "Cross-Origin-Opener-Policy",
+    "Cross-Origin-Resource-Policy",
+    "Date",
+    "ETag",
+    "Expect",
+    "Expires",
+    "Forwarded",
+    "Host",
+    "If-Match",
+    "If-Modified-Since",
+    "If-None-Match",
+    "If-Range",
+    "If-Unmodified-Since",
+    "Keep-Alive",
+    "Last-Modified",
+    "Link",
+    "Location",
+    "NEL",
+    "Origin",
+    "P3P",
+    "Permissions-Policy",
+    "Pragma",
+    "Proxy-Authenticate",
+    "Proxy-Authorization",
+    "Proxy-Connection",
+    "Range",
+    "Referer",
+    "Referrer-Policy",
+    "Report-To",
+    "Retry-After",
+    "Sec-WebSocket-Accept",
+    "Sec-WebSocket-Extensions",
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Protocol",
+    "Sec-WebSocket-Version",
+    "Server",
+    "Server-Timing",
+    "Set-Cookie",
+    "Strict-Transport-Security",
+    "TE",
+    "Timing-Allow-Origin",
+    "Trailer",
+    "Transfer-Encoding",
+    "Upgrade",
+    "Upgrade-Insecure-Requests",
+    "User-Agent",
+    "Vary",
+    "Via",
+    "WWW-Authenticate",
+    "X-Amz-Cf-Id",
+    "X-Amz-Request-Id",
+    "X-Cache",
+    "X-Content-Type-Options",
+    "X-Correlation-ID",
+    "X-DNS-Prefetch-Control",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "X-Frame-Options",
+    "X-Powered-By",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+    "X-Real-IP",
+    "X-Request-ID",
+    "X-Requested-With",
+    "X-Runtime",
+    "X-Served-By",
+    "X-Timer",
+    "X-UA-Compatible",
+    "X-XSS-Protection",
+)
+
+# How much of a name an error quotes.
+_QUOTED_SIZE: Final = 60
+
+# RFC 9110 §5.6.2.
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# RFC 9110 §5.5: CR, LF and NUL are dangerous in a value, the other controls but TAB are invalid.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+# RFC 9112 §4: three digits; RFC 9110 §15: nothing below 100 has a meaning.
+_STATUSES: Final = {str(status): status for status in range(100, 1000)}
+_RESPONSE_STARTS: Final = {"HTTP/1.1 ": 1, "HTTP/1.0 ": 0}
+_REQUEST_VERSIONS: Final = {"HTTP/1.1": 1, "HTTP/1.0": 0}
+
+
+def _known_fields(special: frozenset[str]) -> dict[str, tuple[str, str]]:
+    """Exact spelling -> (shared name, lower-case name if it is special, else "")."""
+    known: dict[str, tuple[str, str]] = {}
+    for name in WELL_KNOWN_FIELDS:
+        lower = name.lower()
+        key = lower if lower in special else ""
+        # An istr is a str that remembers its lower-case form, which a CIMultiDict asks for.
+        known[name] = (istr(name), key)
+        known[lower] = (istr(lower), key)
+    return known
+
+
+_KNOWN_RESPONSE: Final = _known_fields(SPECIAL_RESPONSE_FIELDS)
+_KNOWN_REQUEST: Final = _known_fields(SPECIAL_REQUEST_FIELDS)
+
+
+def scan_response_head(
+    data: bytes, start: int, max_line: int, max_field: int, max_fields: int
+) -> ResponseScan | None:
+    """The response head at ``data[start:]``: end, minor version, status, reason, fields, special.
+
+    `end` is the index after the empty line. Names keep their case, values lose the blanks around
+    them and keep undecodable octets as surrogate escapes. `special` maps the lower-case names of
+    SPECIAL_RESPONSE_FIELDS that occur to their value, or to all of their values if repeated.
+
+    None where the head is incomplete, not strictly valid (RFC 9112 §4, §5; HTTP/1.0 and 1.1 only)
+    or over a limit: lines of `max_line` and `max_field` octets without their CRLF, and `max_fields`
+    fields, are within. Then it is the caller who knows what it is.
+    """
+    end = data.find(b"\r\n\r\n", start)
+    if end < 0:
+        return None
+    lines = _lines(data[start:end], max_line, max_field, max_fields)
+    if lines is None:
+        return None
+    line = lines[0]
+    minor = _RESPONSE_STARTS.get(line[:9])
+    status = _STATUSES.get(line[9:12])
+    if minor is None or status is None or line[12:13] not in ("", " "):
+        return None
+    found = _fields(lines, _KNOWN_RESPONSE, SPECIAL_RESPONSE_FIELDS)
+    if found is None:
+        return None
+    return end + 4, minor, status, line[13:].strip(" \t"), found[0], found[1]
+
+
+def scan_request_head(
+    data: bytes, start: int, max_line: int, max_field: int, max_fields: int
+) -> RequestScan | None:
+    """The request head at ``data[start:]``: end, minor version, method, target, fields, special.
+
+    Like `scan_response_head`, with SPECIAL_REQUEST_FIELDS. The method is a token, the target
+    visible ASCII (RFC 9112 §3), whatever its form.
+    """
+    end = data.find(b"\r\n\r\n", start)
+    if end < 0:
+        return None
+    lines = _lines(data[start:end], max_line, max_field, max_fields)
+    if lines is None:
+        return None
+    parts = lines[0].split(" ")
+    if len(parts) != 3:
+        return None
+    method, target, version = parts
+    minor = _REQUEST_VERSIONS.get(version)
+    if minor is None or not _TOKEN.fullmatch(method):
+        return None
+    if not target or not target.isascii() or not target.isprintable():
+        return None
+    found = _fields(lines, _KNOWN_REQUEST, SPECIAL_REQUEST_FIELDS)
+    if found is None:
+        return None
+    return end + 4, minor, method, target, found[0], found[1]
+
+
+def _lines(head: bytes, max_line: int, max_field: int, max_fields: int) -> list[str] | None:
+    """The lines of a head, free of control characters but TAB, and within the limits."""
+    text = head.decode("utf-8", "surrogateescape")
+    lines = text.split("\r\n")
+    if len(lines) - 1 > max_fields:
+        return None
+    # Octets, not characters, are counted; a head that is short as a whole needs no count.
+    if len(head) > max_line or len(head) > max_field:
+        sizes = [len(line) for line in head.split(b"\r\n")]
+        if sizes.pop(0) > max_line or (sizes and max(sizes) > max_field):
+            return None
+    # str.isprintable() is several times faster than a search, and True only without controls.
+    joined = "".join(lines)
+    if not joined.isprintable() and _CONTROL.search(joined):
+        return None
+    return lines
+
+
+def _fields(
+    lines: list[str], known: dict[str, tuple[str, str]], special_names: frozenset[str]
+) -> tuple[list[tuple[str, str]], Special] | None:
+    fields: list[tuple[str, str]] = []
+    special: Special = {}
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        entry = known.get(name)
+        if entry is not None:
+            name, key = entry
+        elif _TOKEN.fullmatch(name):
+            key = name.lower()
+            if key not in special_names:
+                key = ""
+        else:
+            return None
+        if not colon:
+            return None
+        value = value.strip(" \t")
+        fields.append((name, value))
+        if key:
+            _add_special(special, key, value)
+    return fields, special
+
+
+def _add_special(special: Special, key: str, value: str) -> None:
+    before = special.get(key)
+    if before is None:
+        special[key] = value
+    elif isinstance(before, list):
+        before.append(value)
+    else:
+        special[key] = [before, value]
+
+
+def serialize_head(start_line: str, headers: Iterable[tuple[str, str]]) -> bytes:
+    """A head on the wire: start line, field lines, empty line.
+
+    Text goes out as UTF-8, surrogate escapes as the octets that they stand for. ValueError, naming
+    the field, for a name that is no token (RFC 9110 §5.1) and for a control character other than
+    TAB in a value or any in the start line (§5.5): CR and LF would let a value end the head.
+    TypeError for a name or value that is no str.
+    """
+    lines = [start_line]
+    known = _KNOWN_RESPONSE
+    pairs = headers if isinstance(headers, (list, tuple)) else list(headers)
+    try:
+        for name, value in pairs:
+            if name not in known and not _TOKEN.fullmatch(name):
+                raise ValueError(f"header name is not a token: {_quoted(name)}")
+            # Not an f-string: that would take a value that is no str.
+            lines.append(name + ": " + value)
+    except TypeError:
+        _refuse_type(pairs)
+        raise
+    joined = "".join(lines)
+    if not start_line.isprintable() or not joined.isprintable():
+        _refuse_controls(start_line, pairs)
+    lines += ("", "")
+    try:
+        return "\r\n".join(lines).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise _unencodable(start_line, pairs) from error
+
+
+def _quoted(name: str) -> str:
+    return repr(name) if len(name) <= _QUOTED_SIZE else f"{name[:_QUOTED_SIZE]!r}..."
+
+
+def _refuse_type(pairs: Iterable[tuple[object, object]]) -> None:
+    for name, value in pairs:
+        if not isinstance(name, str):
+            raise TypeError(f"header name is not a str but {type(name).__name__}")
+        if not isinstance(value, str):
+            raise TypeError(
+                f"value of header {_quoted(name)} is not a str but {type(value).__name__}"
+            )
+
+
+def _refuse_controls(start_line: str, pairs: Iterable[tuple[str, str]]) -> None:
+    found = _CONTROL.search(start_line)
+    if found is not None or "\t" in start_line:
+        character = "\t" if found is None else found[0]
+        raise ValueError(f"start line has control character {character!r}")
+    # The value itself is not quoted: it may be a secret.
+    for name, value in pairs:
+        found = _CONTROL.search(value)
+        if found is not None:
+            raise ValueError(f"value of header {_quoted(name)} has control character {found[0]!r}")
+
+
+def _unencodable(start_line: str, pairs: Iterable[tuple[str, str]]) -> ValueError:
+    for name, value in pairs:
+        try:
+            value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            return ValueError(f"value of header {_quoted(name)} has a lone surrogate")
+    return ValueError("start line has a lone surrogate")
+
+
+def mask(data: bytes | bytearray | memoryview, key: bytes) -> bytes:
+    """`data` XORed with the four octets of `key` over and over (RFC 6455 §5.3).
+
+    Masking twice gives the data back. ValueError for a key of another length.
+    """
+    if len(key) != 4:
+        raise ValueError(f"masking key has {len(key)} bytes, not 4")
+    octets = bytes(data)
+    size = len(octets)
+    # One XOR of two long integers: a loop in Python would be a hundred times slower.
+    pad = (key * (size // 4 + 1))[:size]
+    number = int.from_bytes(octets, "little") ^ int.from_bytes(pad, "little")
+    return number.to_bytes(size, "little")
