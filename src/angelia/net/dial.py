@@ -38,9 +38,10 @@ from angelia.net.addresses import (
 )
 from angelia.net.connection_key import ConnectionKey
 from angelia.net.handshakes import (
-    check_fingerprint,
     connector_errors,
+    hand_over,
     measured,
+    open_tls_transport,
     open_transport,
     start_tls,
     time_limit,
@@ -97,19 +98,10 @@ async def _open(
             return await open_transport(sock, protocol_factory)
         with measured(timings, "tls"):
             async with time_limit(key, sock_connect):
-                transport, protocol = await open_transport(
-                    sock,
-                    protocol_factory,
-                    context=tls.context,
-                    server_hostname=tls.name,
-                    shutdown_timeout=tls.shutdown_timeout,
+                transport = await open_tls_transport(
+                    sock, tls.context, tls.name, shutdown_timeout=tls.shutdown_timeout
                 )
-        try:
-            check_fingerprint(key, transport)
-        except BaseException:
-            transport.abort()
-            raise
-        return transport, protocol
+        return hand_over(key, transport, protocol_factory)
 
 
 async def _connect_socket(
@@ -299,15 +291,7 @@ class Dialer:
                     transport = await start_tls(
                         tunnel, tls.context, tls.name, shutdown_timeout=tls.shutdown_timeout
                     )
-            try:
-                check_fingerprint(key, transport)
-                protocol = protocol_factory()
-                transport.set_protocol(protocol)
-                protocol.connection_made(transport)
-            except BaseException:
-                transport.abort()
-                raise
-            return transport, protocol
+            return hand_over(key, transport, protocol_factory)
 
     async def _dial_socks(
         self,

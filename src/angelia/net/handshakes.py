@@ -38,7 +38,9 @@ __all__ = (
     "DEFAULT_TLS_SHUTDOWN",
     "check_fingerprint",
     "connector_errors",
+    "hand_over",
     "measured",
+    "open_tls_transport",
     "open_transport",
     "start_tls",
     "time_limit",
@@ -126,43 +128,6 @@ def check_fingerprint(key: ConnectionKey, transport: asyncio.BaseTransport) -> N
         ) from None
 
 
-async def open_transport(
-    sock: socket.socket,
-    protocol_factory: Callable[[], P],
-    *,
-    context: SSLContext | None = None,
-    server_hostname: str | None = None,
-    shutdown_timeout: float | None = None,
-) -> tuple[asyncio.Transport, P]:
-    """A transport on a connected socket, after a TLS handshake if `context` is given.
-
-    It owns the socket from the call on: failure and cancellation close it.
-    """
-    loop = asyncio.get_running_loop()
-    try:
-        if sock.family == getattr(socket, "AF_UNIX", None):
-            # uvloop wants to be told what kind of socket it gets.
-            connect = loop.create_unix_connection
-        else:
-            connect = loop.create_connection  # type: ignore[assignment]  # same keywords used
-        if context is None:
-            transport, protocol = await connect(protocol_factory, sock=sock)
-        else:
-            transport, protocol = await connect(
-                protocol_factory,
-                sock=sock,
-                ssl=context,
-                server_hostname=server_hostname,
-                ssl_handshake_timeout=_NO_LIMIT,
-                ssl_shutdown_timeout=shutdown_timeout or DEFAULT_TLS_SHUTDOWN,
-            )
-    except BaseException:
-        # The loop's transport, if there was one already, is closed by the loop.
-        sock.close()
-        raise
-    return transport, protocol
-
-
 class _Hold(asyncio.Protocol):
     """Stands in for the protocol during a handshake: notes what comes before its time."""
 
@@ -180,6 +145,61 @@ class _Hold(asyncio.Protocol):
         self.lost = exc or ConnectionResetError("the connection was lost after the TLS handshake")
 
 
+async def open_transport(
+    sock: socket.socket, protocol_factory: Callable[[], P]
+) -> tuple[asyncio.Transport, P]:
+    """A plain transport on a connected socket.
+
+    It owns the socket from the call on: failure and cancellation close it.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        if sock.family == getattr(socket, "AF_UNIX", None):
+            # uvloop wants to be told what kind of socket it gets.
+            return await loop.create_unix_connection(protocol_factory, sock=sock)
+        return await loop.create_connection(protocol_factory, sock=sock)
+    except BaseException:
+        # The loop's transport, if there was one already, is closed by the loop.
+        sock.close()
+        raise
+
+
+async def open_tls_transport(
+    sock: socket.socket,
+    context: SSLContext,
+    server_hostname: str,
+    *,
+    shutdown_timeout: float | None = None,
+) -> asyncio.Transport:
+    """A TLS transport on a connected socket, after the handshake; to be given to `hand_over`.
+
+    It owns the socket from the call on: failure and cancellation close it. Raises `OSError`, and
+    that includes `ssl.SSLError`.
+    """
+    # In two steps, since a cancelled create_connection(ssl=...) may leave a transport behind that
+    # nobody can reach; here it is always ours to abort.
+    plain, _ = await open_transport(sock, _Hold)
+    return await start_tls(plain, context, server_hostname, shutdown_timeout=shutdown_timeout)
+
+
+def hand_over(
+    key: ConnectionKey, transport: asyncio.Transport, protocol_factory: Callable[[], P]
+) -> tuple[asyncio.Transport, P]:
+    """Give a TLS transport to its protocol, if it has the certificate that the key asks for.
+
+    Otherwise, and if the protocol cannot be made, the transport is aborted.
+    """
+    try:
+        check_fingerprint(key, transport)
+        protocol = protocol_factory()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+    except BaseException:
+        transport.abort()
+        raise
+    return transport, protocol
+
+
 async def start_tls(
     transport: asyncio.Transport,
     context: SSLContext,
@@ -187,13 +207,17 @@ async def start_tls(
     *,
     shutdown_timeout: float | None = None,
 ) -> asyncio.Transport:
-    """TLS as a client over a transport, which may itself be TLS; the result has no protocol yet.
+    """TLS as a client over a transport, which may itself be TLS; `hand_over` what it returns.
 
     The peer must not speak before we do. Owns the transport from the call on: failure and
     cancellation abort it. Raises `OSError`, and that includes `ssl.SSLError`.
     """
     loop = asyncio.get_running_loop()
     hold = _Hold()
+    if transport.is_closing():
+        # Such a transport would never tell the handshake that it is lost.
+        transport.abort()
+        raise ConnectionResetError("the connection was lost before the TLS handshake")
     try:
         secure = await loop.start_tls(
             transport,
