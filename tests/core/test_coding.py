@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,7 +51,7 @@ CODINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 }
 for _name in available_codings():
     if _name in ("br", "zstd"):
-        CODINGS[_name] = (_name, lambda data, _name=_name: compress(_name, data))
+        CODINGS[_name] = (_name, partial(compress, _name))
 
 each_coding = pytest.mark.parametrize("kind", CODINGS)
 

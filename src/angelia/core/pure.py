@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import Final, TypeAlias
 
 from multidict import istr
@@ -198,7 +199,7 @@ _KNOWN_REQUEST: Final = _known_fields(SPECIAL_REQUEST_FIELDS)
 
 
 def scan_response_head(
-    data: bytes, start: int, max_line: int, max_field: int, max_fields: int
+    data: bytes, start: int, max_line: int, max_field: int, max_fields: int, /
 ) -> ResponseScan | None:
     """The response head at ``data[start:]``: end, minor version, status, reason, fields, special.
 
@@ -211,9 +212,7 @@ def scan_response_head(
     fields, are within. Then it is the caller who knows what it is.
     """
     end = data.find(b"\r\n\r\n", start)
-    if end < 0:
-        return None
-    lines = _lines(data[start:end], max_line, max_field, max_fields)
+    lines = _lines(data, start, end, max_line, max_field, max_fields)
     if lines is None:
         return None
     line = lines[0]
@@ -228,7 +227,7 @@ def scan_response_head(
 
 
 def scan_request_head(
-    data: bytes, start: int, max_line: int, max_field: int, max_fields: int
+    data: bytes, start: int, max_line: int, max_field: int, max_fields: int, /
 ) -> RequestScan | None:
     """The request head at ``data[start:]``: end, minor version, method, target, fields, special.
 
@@ -236,9 +235,7 @@ def scan_request_head(
     visible ASCII (RFC 9112 §3), whatever its form.
     """
     end = data.find(b"\r\n\r\n", start)
-    if end < 0:
-        return None
-    lines = _lines(data[start:end], max_line, max_field, max_fields)
+    lines = _lines(data, start, end, max_line, max_field, max_fields)
     if lines is None:
         return None
     parts = lines[0].split(" ")
@@ -256,8 +253,15 @@ def scan_request_head(
     return end + 4, minor, method, target, found[0], found[1]
 
 
-def _lines(head: bytes, max_line: int, max_field: int, max_fields: int) -> list[str] | None:
+def _lines(
+    data: bytes, start: int, end: int, max_line: int, max_field: int, max_fields: int
+) -> list[str] | None:
     """The lines of a head, free of control characters but TAB, and within the limits."""
+    if start < 0:
+        raise ValueError("start is negative")
+    if end < 0:
+        return None
+    head = data[start:end]
     text = head.decode("utf-8", "surrogateescape")
     lines = text.split("\r\n")
     if len(lines) - 1 > max_fields:
@@ -309,7 +313,7 @@ def _add_special(special: Special, key: str, value: str) -> None:
         special[key] = [before, value]
 
 
-def serialize_head(start_line: str, headers: Iterable[tuple[str, str]]) -> bytes:
+def serialize_head(start_line: str, headers: Iterable[tuple[str, str]], /) -> bytes:
     """A head on the wire: start line, field lines, empty line.
 
     Text goes out as UTF-8, surrogate escapes as the octets that they stand for. ValueError, naming
@@ -335,8 +339,8 @@ def serialize_head(start_line: str, headers: Iterable[tuple[str, str]]) -> bytes
     lines += ("", "")
     try:
         return "\r\n".join(lines).encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError as error:
-        raise _unencodable(start_line, pairs) from error
+    except UnicodeEncodeError:
+        raise _unencodable(start_line, pairs) from None
 
 
 def _quoted(name: str) -> str:
@@ -374,16 +378,20 @@ def _unencodable(start_line: str, pairs: Iterable[tuple[str, str]]) -> ValueErro
     return ValueError("start line has a lone surrogate")
 
 
-def mask(data: bytes | bytearray | memoryview, key: bytes) -> bytes:
+def mask(data: bytes | bytearray | memoryview, key: bytes, /) -> bytes:
     """`data` XORed with the four octets of `key` over and over (RFC 6455 §5.3).
 
     Masking twice gives the data back. ValueError for a key of another length.
     """
     if len(key) != 4:
         raise ValueError(f"masking key has {len(key)} bytes, not 4")
-    octets = bytes(data)
-    size = len(octets)
-    # One XOR of two long integers: a loop in Python would be a hundred times slower.
-    pad = (key * (size // 4 + 1))[:size]
-    number = int.from_bytes(octets, "little") ^ int.from_bytes(pad, "little")
-    return number.to_bytes(size, "little")
+    masked = bytearray(memoryview(data).cast("B"))
+    # A translation of every fourth octet: a loop in Python would be a hundred times slower.
+    for lane in range(4):
+        masked[lane::4] = masked[lane::4].translate(_xor_table(key[lane]))
+    return bytes(masked)
+
+
+@cache
+def _xor_table(octet: int) -> bytes:
+    return bytes(octet ^ value for value in range(256))
