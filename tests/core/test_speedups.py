@@ -177,7 +177,7 @@ def test_special_fields_in_any_case(module: Any, name: str) -> None:
         (b"HTTP/1.1 099 OK", None),
         (b"HTTP/1.1 +20 OK", None),
         (b"HTTP/1.1 2_0 OK", None),
-        ("HTTP/1.1 ２00 OK".encode(), None),
+        ("HTTP/1.1 \uff1200 OK".encode(), None),
         ("HTTP/1.1 ٢٠٠ OK".encode(), None),
         (b"HTTP/1.1 200OK", None),
         (b"HTTP/1.1 200 O\0K", None),
@@ -463,8 +463,9 @@ def test_scanners_agree_on_mutated_heads() -> None:
 def outcome(module: Any, line: str, headers: list[tuple[str, str]]) -> bytes | str:
     try:
         result: bytes = module.serialize_head(line, headers)
-    except ValueError as error:
-        assert not isinstance(error, UnicodeError)
+    except UnicodeError:
+        return "not translated"
+    except ValueError:
         return "refused"
     return result
 
@@ -481,7 +482,9 @@ values = st.text(max_size=20) | st.text(
 def test_serializers_agree(line: str, headers: list[tuple[str, str]]) -> None:
     """Both implementations write the same head, or both refuse it."""
     python, compiled = MODULES
-    assert outcome(python, line, headers) == outcome(compiled, line, headers)
+    expected = outcome(python, line, headers)
+    assert expected != "not translated"
+    assert outcome(compiled, line, headers) == expected
 
 
 @given(
@@ -544,6 +547,8 @@ def test_serialize_any_iterable(module: Any) -> None:
     expected = b"A\r\nHost: a\r\nVia: b\r\nVia: c\r\n\r\n"
 
     class Text(str):
+        __slots__ = ()
+
         def __str__(self) -> str:
             return "never asked"
 
@@ -599,7 +604,9 @@ def test_serialize_refuses_tab_in_the_start_line(module: Any) -> None:
 
 
 @both
-@pytest.mark.parametrize("name", ["", " ", "a b", "a:", ":a", "ä", "a\t", "(a)", "a\udcff", "Ａ"])
+@pytest.mark.parametrize(
+    "name", ["", " ", "a b", "a:", ":a", "ä", "a\t", "(a)", "a\udcff", "\uff21"]
+)
 def test_serialize_refuses_names_that_are_no_tokens(module: Any, name: str) -> None:
     """A name is a token (RFC 9110 §5.1); the error quotes it."""
     with pytest.raises(ValueError, match="name is not a token") as caught:
@@ -644,7 +651,7 @@ def test_serialize_wants_str(module: Any) -> None:
     with pytest.raises(TypeError):
         module.serialize_head("A", 5)
     for pair in ((), ("a",), ("a", "b", "c")):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=r"name and a value|values to unpack"):
             module.serialize_head("A", [pair])
 
 
@@ -733,7 +740,7 @@ print(sys.getallocatedblocks() - blocks, peak() - before)
 def test_nothing_leaks() -> None:
     """Neither what succeeds nor what fails leaves memory behind."""
     pytest.importorskip("resource")
-    turns = 25_000 if speedups.IMPLEMENTATION == "c" else 2000
+    turns = 100_000 if speedups.IMPLEMENTATION == "c" else 2000
     result = subprocess.run(
         [sys.executable, "-c", LEAK_CHECK, str(turns)], check=True, capture_output=True, text=True
     )

@@ -77,7 +77,7 @@ _zlib: Any = None
 
 def zlib_backend() -> Any:
     """The module that does zlib's work now: `zlib`, or what `set_zlib_backend` was given."""
-    global _zlib
+    global _zlib  # noqa: PLW0603 - the library is chosen for the whole process
     if _zlib is None:
         _zlib = importlib.import_module("zlib")
     return _zlib
@@ -91,7 +91,7 @@ def set_zlib_backend(module: Any) -> None:
     and strategies mean what `module` takes them for. TypeError for a module that lacks a part of
     the interface.
     """
-    global _zlib
+    global _zlib  # noqa: PLW0603 - the library is chosen for the whole process
     missing = [
         name
         for name in ("compressobj", "decompressobj", "error", "Z_SYNC_FLUSH")
@@ -262,7 +262,7 @@ class _ZstandardEngine:
         unused: bytes = self._object.unused_data
         return unused + self._rest
 
-    def decompress(self, data: bytes, limit: int, /) -> bytes:
+    def decompress(self, data: bytes, _limit: int, /) -> bytes:
         rest = data or self._rest
         decoded = b""
         position = 0
@@ -295,14 +295,14 @@ def _coding(name: str) -> _Coding | None:
     match _ALIASES.get(name, name):
         case "gzip":
             errors = (zlib_backend().error,)
-            return _Coding(name, lambda start: _ZlibEngine(_GZIP_WBITS), errors, repeats=True)
+            return _Coding(name, lambda _start: _ZlibEngine(_GZIP_WBITS), errors, repeats=True)
         case "deflate":
             return _Coding(name, _begin_deflate, (zlib_backend().error,), probe=2)
         case "br" if (brotli := _brotli()) is not None:
-            return _Coding(name, lambda start: _BrotliEngine(), (brotli.error,))
+            return _Coding(name, lambda _start: _BrotliEngine(), (brotli.error,))
         case "zstd" if (zstd := _zstd()) is not None:
             decompressor = zstd.decompressor
-            return _Coding(name, lambda start: decompressor(), zstd.errors, repeats=True)
+            return _Coding(name, lambda _start: decompressor(), zstd.errors, repeats=True)
         case _:
             return None
 
@@ -430,8 +430,9 @@ class Decoder:
         return not self._left and all(stage.needs_input for stage in self._stages)
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
-        """Take coded octets, without decoding any. All are held until they are decoded: back-pressure
-        is to feed only when `needs_input`.
+        """Take coded octets, without decoding any yet.
+
+        All are held until they are decoded: back-pressure is to feed only when `needs_input`.
         """
         self._stages[0].feed(bytes(data))
 

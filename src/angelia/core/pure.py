@@ -340,7 +340,7 @@ def serialize_head(start_line: str, headers: Iterable[tuple[str, str]], /) -> by
     try:
         return "\r\n".join(lines).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise _unencodable(start_line, pairs) from None
+        raise _unencodable(pairs) from None
 
 
 def _quoted(name: str) -> str:
@@ -369,7 +369,7 @@ def _refuse_controls(start_line: str, pairs: Iterable[tuple[str, str]]) -> None:
             raise ValueError(f"value of header {_quoted(name)} has control character {found[0]!r}")
 
 
-def _unencodable(start_line: str, pairs: Iterable[tuple[str, str]]) -> ValueError:
+def _unencodable(pairs: Iterable[tuple[str, str]]) -> ValueError:
     for name, value in pairs:
         try:
             value.encode("utf-8", "surrogateescape")

@@ -6,7 +6,7 @@ Owns nothing but the choice. ``ANGELIA_PURE=1`` in the environment chooses Pytho
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from angelia.core.pure import (
     SPECIAL_REQUEST_FIELDS,
@@ -30,24 +30,24 @@ __all__ = (
 )
 
 
-def _compiled() -> bool:
-    if os.environ.get("ANGELIA_PURE") == "1":
-        return False
-    try:
-        import angelia.core._speedups  # noqa: F401 - the attempt is the question
-    except ImportError:
-        return False
-    return True
+IMPLEMENTATION: str
+"""``c`` or ``pure``."""
 
-
-IMPLEMENTATION: Final = "c" if _compiled() else "pure"
-
-if TYPE_CHECKING or IMPLEMENTATION == "pure":
+if TYPE_CHECKING or os.environ.get("ANGELIA_PURE") == "1":
     from angelia.core.pure import mask, scan_request_head, scan_response_head, serialize_head
+
+    IMPLEMENTATION = "pure"
 else:
-    from angelia.core._speedups import (
-        mask,
-        scan_request_head,
-        scan_response_head,
-        serialize_head,
-    )
+    try:
+        from angelia.core._speedups import (
+            mask,
+            scan_request_head,
+            scan_response_head,
+            serialize_head,
+        )
+
+        IMPLEMENTATION = "c"
+    except ImportError:
+        from angelia.core.pure import mask, scan_request_head, scan_response_head, serialize_head
+
+        IMPLEMENTATION = "pure"
