@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import trustme
 import uvloop
+
 from dial_kit import Certificates, Run, watched
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,13 +24,12 @@ Run = Callable[[Coroutine[Any, Any, T]], T]
 def open_sockets() -> set[str]:
     """The sockets that this process has open, by their inodes."""
     found = set()
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            target = os.readlink(f"/proc/self/fd/{name}")
-        except OSError:
-            continue
-        if target.startswith("socket:"):
-            found.add(target)
+    for link in Path("/proc/self/fd").iterdir():
+        # A descriptor may be gone by now, such as that of this listing.
+        with suppress(OSError):
+            target = str(link.readlink())
+            if target.startswith("socket:"):
+                found.add(target)
     return found
 
 

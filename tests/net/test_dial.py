@@ -9,17 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dial_kit import (
-    Certificates,
-    Client,
-    Names,
-    Run,
-    dialling,
-    greeter,
-    settled,
-    silent_address,
-    use,
-)
 
 from angelia.errors import (
     ClientConnectionError,
@@ -37,6 +26,17 @@ from angelia.net.connection_key import ConnectionKey
 from angelia.net.dial import Dialer, dial_pipe, dial_unix
 from angelia.net.timings import DialTimings
 from angelia.net.tls import Fingerprint
+from dial_kit import (
+    Certificates,
+    Client,
+    Names,
+    Run,
+    dialling,
+    greeter,
+    settled,
+    silent_address,
+    use,
+)
 
 
 class TestDirect:
@@ -152,7 +152,7 @@ class TestDirect:
         async def main() -> None:
             async with dialling(resolver=Names()) as dialer:
                 with pytest.raises(
-                    ClientConnectorDNSError, match="no such name: nowhere"
+                    ClientConnectorDNSError, match=r"no such name: nowhere"
                 ) as caught:
                     await dialer.dial(ConnectionKey("nowhere.test", 80, False), Client)
                 assert (caught.value.host, caught.value.port) == ("nowhere.test", 80)
@@ -174,7 +174,7 @@ class TestDirect:
 
         async def main() -> None:
             async with silent_address() as port, dialling() as dialer:
-                with pytest.raises(ConnectionTimeoutError, match="127.0.0.2") as caught:
+                with pytest.raises(ConnectionTimeoutError, match=r"127\.0\.0\.2") as caught:
                     await dialer.dial(
                         ConnectionKey("127.0.0.2", port, False), Client, sock_connect=0.05
                     )
@@ -296,7 +296,7 @@ class TestSeveralAddresses:
         async def main() -> None:
             names = Names(target_test=["127.0.0.2", "127.0.0.2"])
             async with silent_address() as port, dialling(resolver=names) as dialer:
-                with pytest.raises(ConnectionTimeoutError, match="target.test"):
+                with pytest.raises(ConnectionTimeoutError, match=r"target\.test"):
                     await dialer.dial(
                         ConnectionKey("target.test", port, False), Client, sock_connect=0.02
                     )
@@ -410,7 +410,7 @@ class TestSeveralAddresses:
 
 class TestTLS:
     def test_handshake(self, run: Run[None], certificates: Certificates) -> None:
-        """A verified connection, by name and by IP address; the final dot is no part of the name."""
+        """A verified connection by name and by address; the final dot is no part of the name."""
 
         async def main() -> None:
             names = Names(target_test=["127.0.0.1"])
@@ -505,7 +505,7 @@ class TestTLS:
         run(main())
 
     def test_no_tls_at_the_other_end(self, run: Run[None], certificates: Certificates) -> None:
-        """A peer that speaks something else is a TLS error, one that hangs up a connector error."""
+        """A peer that speaks something else is a TLS error; one that hangs up is none."""
 
         async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read(1)
@@ -545,7 +545,7 @@ class TestTLS:
             arrived = asyncio.Event()
             async with greeter(handle=silent) as port, dialling() as dialer:
                 key = ConnectionKey("127.0.0.1", port, True, certificates.client)
-                with pytest.raises(ConnectionTimeoutError, match="127.0.0.1"):
+                with pytest.raises(ConnectionTimeoutError, match=r"127\.0\.0\.1"):
                     await dialer.dial(key, Client, sock_connect=0.05)
                 for sock_connect in (None, 60):
                     arrived.clear()

@@ -149,7 +149,7 @@ class TestMergeSSLArguments:
     def test_two_forms_exclude_each_other(self, arguments: tuple[object, ...]) -> None:
         """More than one setting raises ValueError."""
         with (
-            pytest.warns(DeprecationWarning),
+            pytest.warns(DeprecationWarning, match="is deprecated"),
             pytest.raises(ValueError, match="mutually exclusive"),
         ):
             merge_ssl_arguments(*arguments)  # type: ignore[arg-type]  # a table of mixed types

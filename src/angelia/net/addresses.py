@@ -89,9 +89,10 @@ def check_host(host: str) -> socket.AddressFamily | None:
         return family
     if len(host) > MAX_HOST_LENGTH:
         raise InvalidUrlClientError(host[:MAX_HOST_LENGTH], "the host is too long")
-    if not _REG_NAME.fullmatch(host):
+    labels = host.removesuffix(".").split(".")
+    if not _REG_NAME.fullmatch(host) or not all(labels):
         raise InvalidUrlClientError(host, "is no valid host")
-    if all(map(_NUMBER.fullmatch, host.removesuffix(".").split("."))):
+    if all(map(_NUMBER.fullmatch, labels)):
         raise InvalidUrlClientError(host, "is no IPv4 address of four decimal numbers")
     return None
 

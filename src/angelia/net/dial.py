@@ -1,7 +1,7 @@
 """From a connection key to a connected transport: names, addresses, proxies, TLS.
 
-Owns the order of these steps, what each failure is called, and that no socket outlives a failure or a
-cancellation. It keeps no connection and knows nothing of pools, requests or HTTP messages.
+Owns the order of these steps, what each failure is called, and that no socket outlives a failure or
+a cancellation. It keeps no connection and knows nothing of pools, requests or HTTP messages.
 
 Each step that waits for a peer has `sock_connect` seconds of its own: an attempt at one address, a
 TLS handshake, a proxy's answer. Name lookups are bounded by their resolver.
@@ -38,13 +38,13 @@ from angelia.net.addresses import (
 )
 from angelia.net.connection_key import ConnectionKey
 from angelia.net.handshakes import (
+    TimeLimit,
     connector_errors,
     hand_over,
     measured,
     open_tls_transport,
     open_transport,
     start_tls,
-    time_limit,
 )
 from angelia.net.happy_eyeballs import connect_first, join_errors
 from angelia.net.lookup import DNSTrace, HostLookup
@@ -97,7 +97,7 @@ async def _open(
         if tls is None:
             return await open_transport(sock, protocol_factory)
         with measured(timings, "tls"):
-            async with time_limit(key, sock_connect):
+            async with TimeLimit(key, sock_connect):
                 transport = await open_tls_transport(
                     sock, tls.context, tls.name, shutdown_timeout=tls.shutdown_timeout
                 )
@@ -109,7 +109,7 @@ async def _connect_socket(
 ) -> None:
     """Connect a socket, which failure and cancellation close."""
     try:
-        async with time_limit(key, sock_connect):
+        async with TimeLimit(key, sock_connect):
             await asyncio.get_running_loop().sock_connect(sock, address)
     except BaseException:
         sock.close()
@@ -270,7 +270,7 @@ class Dialer:
                 proxy, sock, Tunnel, proxy_tls, sock_connect, None, refused
             )
             with connector_errors(proxy, refused):
-                async with time_limit(proxy, sock_connect):
+                async with TimeLimit(proxy, sock_connect):
                     await open_tunnel(transport, tunnel, key, _port(key))
         return await self._secure_tunnel(
             key, transport, target_tls, protocol_factory, sock_connect, timings
@@ -287,7 +287,7 @@ class Dialer:
     ) -> tuple[asyncio.Transport, P]:
         with connector_errors(key):
             with measured(timings, "tls"):
-                async with time_limit(key, sock_connect):
+                async with TimeLimit(key, sock_connect):
                     transport = await start_tls(
                         tunnel, tls.context, tls.name, shutdown_timeout=tls.shutdown_timeout
                     )
@@ -326,7 +326,7 @@ class Dialer:
         refused = ClientProxyConnectionError
         sock = await self._connect(proxy, sock_connect, traces, timings, refused)
         with connector_errors(proxy, refused), measured(timings, "connect"):
-            async with time_limit(proxy, sock_connect):
+            async with TimeLimit(proxy, sock_connect):
                 sock = await client.negotiate(sock, host.partition("%")[0], _port(key))
         return await _open(key, sock, protocol_factory, tls, sock_connect, timings)
 
@@ -523,6 +523,6 @@ async def dial_pipe(
     if key.is_ssl:
         raise ClientConnectionError("TLS over a named pipe is not supported")
     with connector_errors(key), measured(timings, "connect"):
-        async with time_limit(key, sock_connect):
+        async with TimeLimit(key, sock_connect):
             transport, protocol = await create(protocol_factory, path)
     return transport, protocol

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "DEFAULT_TLS_SHUTDOWN",
+    "TimeLimit",
     "check_fingerprint",
     "connector_errors",
     "hand_over",
@@ -43,7 +44,6 @@ __all__ = (
     "open_tls_transport",
     "open_transport",
     "start_tls",
-    "time_limit",
 )
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -89,7 +89,7 @@ def connector_errors(
         raise error_class(key, error) from error
 
 
-class time_limit:
+class TimeLimit:
     """An async context manager: `ConnectionTimeoutError` after `seconds`; None and 0 are no limit.
 
     A cancellation from outside stays one.

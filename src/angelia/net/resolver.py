@@ -85,6 +85,7 @@ class ThreadedResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """See `AbstractResolver.resolve`."""
+        failure: OSError = socket.gaierror(socket.EAI_NONAME, "nothing was asked")
         for flags in _wanted_flags(host):
             try:
                 infos = await self._ask(host, port, family, flags)

@@ -1,8 +1,8 @@
 """SOCKS proxies: from a connection to the proxy to one to the target behind it.
 
 Owns the schemes of SOCKS proxies and what each means; the protocol itself is python-socks', which
-comes with the ``socks`` extra and is imported at the first use. The connection to the proxy is made by
-`dial`, like any other.
+comes with the ``socks`` extra and is imported at the first use. The connection to the proxy is made
+by `dial`, like any other.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from angelia.errors import InvalidURL
 
 if TYPE_CHECKING:
-    from yarl import URL
-
     from angelia.core.auth import BasicAuth
+    from yarl import URL
 
 __all__ = ("SOCKS_SCHEMES", "SocksClient", "SocksKind")
 

@@ -21,7 +21,9 @@ from angelia.errors import InvalidUrlClientError, ServerFingerprintMismatch
 try:
     import ssl as _ssl
 except ImportError:  # pragma: no cover  # such a Python is rare, plain HTTP works there
-    _ssl = None  # type: ignore[assignment]  # asked for in _require_ssl before each use
+    _ssl = None  # type: ignore[assignment]  # HAVE_SSL is asked before each use
+
+HAVE_SSL = bool(_ssl)
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -130,7 +132,7 @@ def check_ssl_argument(value: object, *, stacklevel: int = 2) -> SSLArgument:
         return True
     if isinstance(value, bool | Fingerprint):
         return value
-    if _ssl is not None and isinstance(value, _ssl.SSLContext):
+    if HAVE_SSL and isinstance(value, _ssl.SSLContext):
         return value
     raise TypeError(
         "ssl should be SSLContext, Fingerprint, or bool, "
@@ -184,7 +186,7 @@ _building = threading.Lock()
 
 
 def _require_ssl() -> None:
-    if _ssl is None:
+    if not HAVE_SSL:
         raise RuntimeError("SSL is not supported: this Python was built without the ssl module")
 
 

@@ -17,7 +17,7 @@ from yarl import URL
 from angelia.core.h1 import H1ClientConnection
 from angelia.core.h1_wire import HeadLimits
 from angelia.core.interface import Event, Failed, RequestHead, ResponseHead
-from angelia.errors import ClientHttpProxyError, InvalidURL, LocalProtocolError
+from angelia.errors import ClientHttpProxyError, LocalProtocolError
 
 if TYPE_CHECKING:
     from angelia.net.connection_key import ConnectionKey
@@ -171,25 +171,26 @@ async def open_tunnel(
     """
     try:
         request = connect_head(key, port)
-        answer = await tunnel.ask(request)
-        if not 200 <= answer.status < 300:
-            raise _refusal(key, request, answer)
-        if transport.is_closing():
-            raise ConnectionResetError(errno.ECONNRESET, "the proxy closed the tunnel")
+        _check_answer(key, request, await tunnel.ask(request))
+        _check_open(transport)
     except BaseException:
         transport.abort()
         raise
 
 
-def _refusal(
-    key: ConnectionKey, request: RequestHead, answer: ResponseHead
-) -> ClientHttpProxyError:
-    if key.proxy is None:
-        raise InvalidURL(key.host, "there is no proxy to refuse")
+def _check_open(transport: asyncio.Transport) -> None:
+    if transport.is_closing():
+        raise ConnectionResetError(errno.ECONNRESET, "the proxy closed the tunnel")
+
+
+def _check_answer(key: ConnectionKey, request: RequestHead, answer: ResponseHead) -> None:
+    """Raise for an answer that refuses the tunnel."""
+    if 200 <= answer.status < 300 or key.proxy is None:
+        return
     url = proxy_url(key.proxy)
     sent = [pair for pair in request.headers if pair[0].lower() != "proxy-authorization"]
     info = ConnectRequestInfo(url, "CONNECT", CIMultiDictProxy(CIMultiDict(sent)), url)
-    return ClientHttpProxyError(
+    raise ClientHttpProxyError(
         info,
         (),
         status=answer.status,
