@@ -43,8 +43,9 @@ as attributes, and whoever raises them supplies the facts.
     └── RemoteProtocolError                     the peer did
         ├── HeadError
         │   └── LineTooLong
-        └── ContentError
-            └── IncompleteContent
+        ├── ContentError
+        │   └── IncompleteContent
+        └── PeerClosed
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ __all__ = (
     "LocalProtocolError",
     "NonHttpUrlClientError",
     "NonHttpUrlRedirectClientError",
+    "PeerClosed",
     "PoolTimeoutError",
     "ProtocolError",
     "RedirectClientError",
@@ -165,6 +167,14 @@ class IncompleteContent(ContentError):
         )
         self.received = received
         self.expected = expected
+
+
+class PeerClosed(RemoteProtocolError):
+    """The connection ended before a whole head had come; `partial` is what had come of it."""
+
+    def __init__(self, partial: bytes | bytearray = b"") -> None:
+        super().__init__("connection closed before a whole head had come")
+        self.partial = bytes(partial)
 
 
 # --- the client's tree -------------------------------------------------------------------------

@@ -4,10 +4,9 @@ Owns the types that cross between a protocol core and `net`. HTTP/1.1 is a conne
 most one stream at a time, HTTP/2 one that offers many (RFC 9113 §8.1); both show `HTTPConnection`,
 and everything above it is written once.
 
-**Flow control.** Every `Content` event counts against the connection until `acknowledge` is called
-for its size. While a core says ``wants_data`` is False nobody should feed it more bytes: that is
-back-pressure, and it is the reader's pace that sets it. In the other direction `send_capacity`
-says how many octets of content a stream may send now.
+**Flow control.** A protocol with windows (`has_windows`) lets the peer send so much and no more until
+`acknowledge` says that a reader has taken it; one without is held back by not reading the socket. In
+the other direction `send_capacity` says how many octets of content a stream may send now.
 
 **After an upgrade.** When a `101` answers an upgrade, or a `2xx` a CONNECT, the content of the
 stream is no longer framed: it goes on until the connection ends, in both directions, through the
@@ -17,8 +16,8 @@ same `send_content` and `Content`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 
 from angelia.errors import RemoteProtocolError
 
@@ -36,10 +35,12 @@ __all__ = (
     "RequestHead",
     "ResponseHead",
     "Role",
+    "Special",
 )
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Headers: TypeAlias = Sequence[tuple[str, str]]
+Special: TypeAlias = Mapping[str, "str | list[str]"]
 
 
 class Role(enum.Enum):
@@ -109,9 +110,11 @@ class ResponseHead(_Value):
     """A response's control data and fields (RFC 9110 §6.2, RFC 9112 §4).
 
     `raw` is the head as it came, start line included, and empty for one that is to be sent.
+    `special` has the few fields that decide what happens next (framing, cookies, location) by
+    lower-case name, so that nobody searches for them: one value, or a list where the field repeats.
     """
 
-    __slots__ = ("headers", "raw", "reason", "status", "stream_id", "version")
+    __slots__ = ("headers", "raw", "reason", "special", "status", "stream_id", "version")
 
     def __init__(
         self,
@@ -121,13 +124,18 @@ class ResponseHead(_Value):
         version: HttpVersion = HttpVersion11,
         stream_id: int = 0,
         raw: bytes = b"",
+        special: Special | None = None,
     ) -> None:
+        self.special: Special = {} if special is None else special
         self.status = status
         self.reason = reason
         self.headers = headers
         self.version = version
         self.stream_id = stream_id
         self.raw = raw
+
+    def _values(self) -> tuple[object, ...]:
+        return self.status, self.reason, list(self.headers), self.version, self.stream_id
 
 
 class Content(_Value):
@@ -171,9 +179,8 @@ class HTTPConnection(Protocol):
     def available_streams(self) -> int:
         """How many streams may be opened now (HTTP/1.1: 0 or 1)."""
 
-    @property
-    def wants_data(self) -> bool:
-        """False: stop reading the socket."""
+    has_windows: ClassVar[bool]
+    """Whether each stream has a window; if not, a slow reader stops the whole connection."""
 
     @property
     def idle_timeout(self) -> float | None:

@@ -1,0 +1,692 @@
+"""ClientSession: requests, and the redirect loop.
+
+Owns: one call from its arguments to its response. Which request follows a redirect is decided in
+`redirects`, what a request consists of in `request`, who gets which connection in `net.connector`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from multidict import CIMultiDict, getversion, istr
+from yarl import URL
+
+from angelia import hdrs
+from angelia.client.context import RequestContext, SessionRequestContext
+from angelia.client.netrc import netrc_auth
+from angelia.client.proxies import proxy_for
+from angelia.client.redirects import REDIRECT_STATUSES, same_origin
+from angelia.client.request import ClientRequest, check_method, first_headers
+from angelia.client.response import ClientResponse
+from angelia.client.settings import (
+    DEFAULT_MAX_REDIRECTS,
+    UNSET,
+    CallOptions,
+    ClientHandlerType,
+    ClientMiddlewareType,
+    SessionSettings,
+    StatusCheck,
+    Unset,
+    copied_headers,
+)
+from angelia.client.timeouts import ClientTimeout, effective_timeout
+from angelia.client.tracing import Trace
+from angelia.core.auth import BasicAuth
+from angelia.core.h1_wire import HeaderBlock, HeadLimits
+from angelia.core.interface import HttpVersion, HttpVersion11
+from angelia.errors import (
+    ClientConnectionResetError,
+    ClientError,
+    ClientOSError,
+    ClientResponseError,
+    InvalidURL,
+    InvalidUrlClientError,
+    NonHttpUrlClientError,
+    ServerDisconnectedError,
+    TooManyRedirects,
+    TotalTimeoutError,
+)
+from angelia.net.connector import BaseConnector, TCPConnector
+from angelia.net.deadlines import Deadline
+from angelia.net.exchange import Exchange
+from angelia.net.payload import JsonPayload
+from angelia.net.tls import SSLArgument, merge_ssl_arguments
+from angelia.net.transport import Transport
+from angelia.net.upload import UploadTracker
+
+__all__ = ("ClientSession", "request")
+
+# Serialized fields are kept for so many hosts.
+MAX_BLOCKS: Final = 256
+
+
+class _Hop:
+    """What a redirect may change, and the further arguments of the request."""
+
+    __slots__ = (
+        "auth",
+        "cookies",
+        "data",
+        "extra",
+        "headers",
+        "method",
+        "params",
+        "proxy",
+        "proxy_auth",
+        "url",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        url: URL,
+        params: Any,
+        data: Any,
+        headers: CIMultiDict[str] | None,
+        cookies: Any,
+        auth: BasicAuth | None,
+        proxy: URL | None,
+        proxy_auth: BasicAuth | None,
+        extra: dict[str, Any],
+    ) -> None:
+        self.method = method
+        self.url = url
+        self.params = params
+        self.data = data
+        # The session's and the request's fields together; None: only the session's.
+        self.headers = headers
+        self.cookies = cookies
+        self.auth = auth
+        self.proxy = proxy
+        self.proxy_auth = proxy_auth
+        self.extra = extra
+
+
+class ClientSession(SessionSettings):
+    """Makes requests; keeps connections, cookies and defaults between them.
+
+    Use one session for the life of an application, in ``async with`` or with ``await
+    session.close()`` at the end. The parameters are attributes of the same name where that is useful.
+
+    - `base_url`: what relative URLs of requests are joined to (RFC 3986); its path ends with ``/``;
+    - `connector`: a `BaseConnector`, a new `TCPConnector` by default; closed with the session unless
+      `connector_owner` is False;
+    - `cookies`, `headers`, `auth`, `proxy`, `proxy_auth`: defaults of each request. With a `base_url`
+      the default `auth` goes to its origin only;
+    - `skip_auto_headers`: automatic fields (``User-Agent``, ``Content-Type``...) to leave out;
+    - `json_serialize`: makes a str of the `json` argument; `json_serialize_bytes` makes bytes;
+    - `version`: `HttpVersion11` or `HttpVersion10`;
+    - `cookie_jar`: an `AbstractCookieJar`, a new `CookieJar` by default;
+    - `raise_for_status`: check each status: True, or a coroutine function that takes the response;
+    - `timeout`: a `ClientTimeout`, by default 300 seconds in all and 30 for connecting to an address;
+      `read_timeout` and `conn_timeout` are deprecated forms;
+    - `auto_decompress`: decode ``Content-Encoding``;
+    - `trust_env`: proxies from the environment, credentials from netrc;
+    - `requote_redirect_url`: quote the ``Location`` of redirects anew; False sends it as it came;
+    - `trace_configs`: `TraceConfig` objects;
+    - `read_bufsize`: octets, the size around which reading from the socket is paused;
+    - `max_line_size`, `max_field_size` (octets) and `max_headers` (count): limits of response heads;
+    - `fallback_charset_resolver`: names the charset of a text that does not say;
+    - `middlewares`: coroutine functions ``async def (request, handler) -> response`` around every
+      attempt, the first one outermost;
+    - `request_class`, `response_class`: subclasses of `ClientRequest` and `ClientResponse`;
+    - `max_decompressed_size`: octets that a response may decode to, None for no limit; ours;
+    - `ssl_shutdown_timeout`: deprecated, a matter of the connector;
+    - `loop`: deprecated; the running loop is used.
+
+    RuntimeError where no event loop runs.
+    """
+
+    def request(self, method: str, url: str | URL, **kwargs: Any) -> RequestContext:
+        """Make a request. Await the result for a response, or use it in ``async with``.
+
+        - `method`: a token, sent in upper case; `url`: absolute, or relative to the `base_url`;
+        - `params`: what to add to the query: a mapping, pairs, or a str that goes as it is;
+        - `data`: the body: bytes-likes, str, files, asynchronous iterables, `FormData` and what it
+          takes (mappings, pairs), a `Payload`; or `json`: anything that `json_serialize` takes;
+        - `headers`, `cookies`, `auth`, `skip_auto_headers`: besides, or instead of, the session's;
+        - `allow_redirects`, `max_redirects` (10, 0 for no limit);
+        - `compress`: code the body with ``deflate`` (True) or the coding named;
+        - `chunked`: send it chunked; `expect100`: wait for ``100 Continue`` before it;
+        - `raise_for_status`, `timeout`, `read_bufsize`, `auto_decompress`, `max_line_size`,
+          `max_field_size`, `max_headers`, `middlewares`: instead of the session's;
+        - `read_until_eof`: False takes a response without a length for an empty one;
+        - `proxy`, `proxy_auth`, `proxy_headers`: an ``http``, ``https`` or ``socks`` URL, its
+          credentials, and fields for it alone;
+        - `ssl`: True for default verification, False for none, an `ssl.SSLContext`, a `Fingerprint`;
+          `verify_ssl`, `ssl_context`, `fingerprint` are deprecated; `server_hostname`: the name that
+          the certificate must have;
+        - `trace_request_ctx`: for the trace configurations;
+        - `upload_tracker`: an `UploadTracker` that follows the body.
+
+        ValueError, TypeError and `InvalidURL` are raised before anything is sent; every other error
+        is a `ClientError` or a timeout. Safe to cancel: the connection is then closed.
+        """
+        return RequestContext(self._request(method, url, **kwargs))
+
+    def get(self, url: str | URL, *, allow_redirects: bool = True, **kwargs: Any) -> RequestContext:
+        """A GET request; see `request`."""
+        return RequestContext(self._request("GET", url, allow_redirects=allow_redirects, **kwargs))
+
+    def options(self, url: str | URL, *, allow_redirects: bool = True, **kwargs: Any) -> RequestContext:
+        """An OPTIONS request; see `request`."""
+        return RequestContext(self._request("OPTIONS", url, allow_redirects=allow_redirects, **kwargs))
+
+    def head(self, url: str | URL, *, allow_redirects: bool = False, **kwargs: Any) -> RequestContext:
+        """A HEAD request, which follows no redirects by default; see `request`."""
+        return RequestContext(self._request("HEAD", url, allow_redirects=allow_redirects, **kwargs))
+
+    def post(self, url: str | URL, *, data: Any = None, **kwargs: Any) -> RequestContext:
+        """A POST request; see `request`."""
+        return RequestContext(self._request("POST", url, data=data, **kwargs))
+
+    def put(self, url: str | URL, *, data: Any = None, **kwargs: Any) -> RequestContext:
+        """A PUT request; see `request`."""
+        return RequestContext(self._request("PUT", url, data=data, **kwargs))
+
+    def patch(self, url: str | URL, *, data: Any = None, **kwargs: Any) -> RequestContext:
+        """A PATCH request; see `request`."""
+        return RequestContext(self._request("PATCH", url, data=data, **kwargs))
+
+    def delete(self, url: str | URL, **kwargs: Any) -> RequestContext:
+        """A DELETE request; see `request`."""
+        return RequestContext(self._request("DELETE", url, **kwargs))
+
+    async def _request(
+        self,
+        method: str,
+        str_or_url: str | URL,
+        *,
+        params: Any = None,
+        data: Any = None,
+        json: Any = None,
+        cookies: Any = None,
+        headers: Any = None,
+        skip_auto_headers: Iterable[str] | None = None,
+        auth: BasicAuth | None = None,
+        allow_redirects: bool = True,
+        max_redirects: int = DEFAULT_MAX_REDIRECTS,
+        compress: str | bool | None = None,
+        chunked: bool | int | None = None,
+        expect100: bool = False,
+        raise_for_status: StatusCheck | None = None,
+        read_until_eof: bool = True,
+        proxy: str | URL | None = None,
+        proxy_auth: BasicAuth | None = None,
+        timeout: ClientTimeout | float | None | Unset = UNSET,
+        verify_ssl: bool | None = None,
+        fingerprint: bytes | None = None,
+        ssl_context: Any = None,
+        ssl: SSLArgument | None = True,
+        server_hostname: str | None = None,
+        proxy_headers: Any = None,
+        trace_request_ctx: Any = None,
+        read_bufsize: int | None = None,
+        auto_decompress: bool | None = None,
+        max_line_size: int | None = None,
+        max_field_size: int | None = None,
+        max_headers: int | None = None,
+        middlewares: Sequence[ClientMiddlewareType] | None = None,
+        upload_tracker: UploadTracker | None = None,
+    ) -> ClientResponse:
+        connector = self._connector
+        if connector is None or connector.closed:
+            raise RuntimeError("Session is closed")
+        if (
+            ssl is not True
+            or verify_ssl is not None
+            or ssl_context is not None
+            or fingerprint is not None
+        ):
+            ssl = merge_ssl_arguments(ssl, verify_ssl, ssl_context, fingerprint, stacklevel=4)
+        if json is not None:
+            if data is not None:
+                raise ValueError("data and json parameters can not be used at the same time")
+            data = JsonPayload(json, dumps=self._json_serialize_bytes or self._json_serialize)
+        call = self._plain_call
+        if (
+            timeout is not UNSET
+            or raise_for_status is not None
+            or middlewares is not None
+            or max_redirects != DEFAULT_MAX_REDIRECTS
+            or not read_until_eof
+            or read_bufsize is not None
+            or auto_decompress is not None
+            or max_line_size is not None
+            or max_field_size is not None
+            or max_headers is not None
+        ):
+            call = CallOptions(self)
+            if timeout is not UNSET:
+                call.timeout = effective_timeout(timeout, self._timeout, stacklevel=4)
+            if raise_for_status is not None:
+                call.raise_for_status = raise_for_status
+            if middlewares is not None:
+                call.middlewares = tuple(middlewares)
+            call.max_redirects = max_redirects
+            call.read_until_eof = read_until_eof
+            call.limits = _changed_limits(self._limits, max_line_size, max_field_size, max_headers)
+            if read_bufsize is not None or auto_decompress is not None:
+                call.options = self._exchange_options(
+                    self._read_bufsize if read_bufsize is None else read_bufsize,
+                    self._auto_decompress if auto_decompress is None else auto_decompress,
+                )
+        extra: dict[str, Any] = {}
+        if skip_auto_headers is not None or self._skip_auto_headers:
+            extra["skip_auto_headers"] = self._skip_auto_headers.union(
+                map(istr, skip_auto_headers or ())
+            )
+        if compress:
+            extra["compress"] = compress
+        if chunked is not None:
+            extra["chunked"] = chunked
+        if expect100:
+            extra["expect100"] = True
+        if server_hostname is not None:
+            extra["server_hostname"] = server_hostname
+        if proxy_headers is not None:
+            extra["proxy_headers"] = copied_headers(proxy_headers)
+        if ssl is True:
+            ssl = connector.ssl
+        if ssl is not True:
+            extra["ssl"] = ssl
+        if connector.force_close:
+            extra["force_close"] = True
+        if proxy is None:
+            proxy = self._default_proxy
+        elif not isinstance(proxy, URL):
+            proxy = _checked_proxy(proxy)
+        hop = _Hop(
+            check_method(method),
+            self._build_url(str_or_url),
+            params,
+            data,
+            self._merged_headers(headers) if headers else None,
+            cookies,
+            auth,
+            proxy,
+            proxy_auth,
+            extra,
+        )
+        if upload_tracker is not None:
+            upload_tracker.start()
+            extra["upload_tracker"] = upload_tracker
+        traces: Sequence[Trace] = ()
+        if self._trace_configs:
+            traces = [
+                Trace(self, config, config.trace_config_ctx(trace_request_ctx=trace_request_ctx))
+                for config in self._trace_configs
+            ]
+        timeouts = call.timeout
+        total = timeouts.total
+        deadline = self._deadlines.start(total, timeouts.ceil_threshold) if total else None
+        try:
+            return await self._run(call, hop, connector, deadline, traces, allow_redirects)
+        except BaseException as error:
+            if deadline is not None:
+                deadline.cancel()
+            if upload_tracker is not None:
+                upload_tracker.abort(error)
+            for trace in traces:
+                await trace.send_request_exception(
+                    hop.method, _traced_url(hop), _headers_of(hop), error
+                )
+            raise
+
+    # --- one call ------------------------------------------------------------------------------
+
+    async def _run(
+        self,
+        call: CallOptions,
+        hop: _Hop,
+        connector: BaseConnector,
+        deadline: Deadline | None,
+        traces: Sequence[Trace],
+        allow_redirects: bool,
+    ) -> ClientResponse:
+        """The redirect loop."""
+        history: list[ClientResponse] = []
+        started = self._loop.time()
+        for trace in traces:
+            await trace.send_request_start(hop.method, _traced_url(hop), _headers_of(hop))
+        while True:
+            request = await self._make_request(hop, connector, deadline, traces)
+            if call.middlewares:
+                response = await self._through_middlewares(call, request, connector, started)
+            else:
+                response = await self._attempt(call, request, connector, started)
+            if response.status not in REDIRECT_STATUSES or not allow_redirects:
+                break
+            redirected = self._redirected(call, hop, request, response, history)
+            if redirected is None:
+                break
+            for trace in traces:
+                await trace.send_request_redirect(
+                    request.method, request.url, request.headers, response
+                )
+            await _finish_redirected(response)
+            hop = redirected
+        if history:
+            response._history = tuple(history)
+        if call.raise_for_status:
+            await _check_status(call.raise_for_status, response)
+        for trace in traces:
+            await trace.send_request_end(request.method, request.url, request.headers, response)
+        return response
+
+    async def _make_request(
+        self,
+        hop: _Hop,
+        connector: BaseConnector,
+        deadline: Deadline | None,
+        traces: Sequence[Trace],
+    ) -> ClientRequest:
+        """The request of one hop."""
+        url = hop.url
+        if url.scheme not in connector.allowed_schemes:
+            raise NonHttpUrlClientError(url)
+        auth, proxy, proxy_auth = hop.auth, hop.proxy, hop.proxy_auth
+        if self._default_auth is not None or self._trust_env:
+            auth = await self._auth_for(hop)
+            if proxy is None and self._trust_env:
+                proxy, proxy_auth = await self._proxy_from_environment(url, proxy_auth)
+        if proxy_auth is None and proxy is not None:
+            proxy_auth = self._default_proxy_auth
+        headers = hop.headers
+        cookie_header = ""
+        if len(self._cookie_jar) or hop.cookies:
+            cookie_header = self._cookie_header(url, hop.cookies)
+        block = None
+        if headers is None:
+            headers = self._default_headers
+            if auth is None and not cookie_header and not hop.extra and hop.data is None:
+                block = self._block_for(url)
+        return self._request_class(
+            hop.method,
+            url,
+            params=hop.params,
+            headers=headers,
+            data=hop.data,
+            auth=auth,
+            version=self._version,
+            loop=self._loop,
+            response_class=self._response_class,
+            proxy=proxy,
+            proxy_auth=proxy_auth,
+            timer=deadline,
+            session=self,
+            traces=traces,
+            auto_headers=self._auto_headers,
+            header_block=block,
+            cookie_header=cookie_header,
+            **hop.extra,
+        )
+
+    def _block_for(self, url: URL) -> HeaderBlock:
+        """The session's fields for requests to the host of `url`, serialized."""
+        version = getversion(self._default_headers)
+        if version != self._blocks_version or len(self._blocks) >= MAX_BLOCKS:
+            self._blocks.clear()
+            self._blocks_version = version
+        host = url.host_port_subcomponent or ""
+        block = self._blocks.get(host)
+        if block is None:
+            block = HeaderBlock(
+                first_headers(host, self._default_headers, self._auto_headers).items()
+            )
+            self._blocks[host] = block
+        return block
+
+    async def _through_middlewares(
+        self, call: CallOptions, request: ClientRequest, connector: BaseConnector, started: float
+    ) -> ClientResponse:
+        async def attempt(request: ClientRequest) -> ClientResponse:
+            return await self._attempt(call, request, connector, started)
+
+        handler: ClientHandlerType = attempt
+        for middleware in reversed(call.middlewares):
+            handler = _wrapped(middleware, handler)
+        return await handler(request)
+
+    async def _attempt(
+        self, call: CallOptions, request: ClientRequest, connector: BaseConnector, started: float
+    ) -> ClientResponse:
+        """Send a request, and wait for the response's head.
+
+        It is sent once more if the first time it cannot have been processed.
+        """
+        repeated = False
+        while True:
+            transport = connector.acquire_now(request, request.traces)
+            if transport is None:
+                transport = await connector.acquire(
+                    request, request.traces, call.timeout, request.deadline
+                )
+            acquired = self._loop.time()
+            exchange = Exchange(
+                transport,
+                transport.core.open_stream(call.limits, call.read_until_eof),
+                call.options,
+            )
+            reused = transport.served > 1
+            try:
+                response = await self._exchange(call, request, exchange)
+            except BaseException as error:
+                exchange.close()
+                if _may_repeat(request, exchange, error, reused) and not repeated:
+                    repeated = True
+                    request.restart()
+                    continue
+                _complete_error(error, request, exchange)
+                raise
+            break
+        response._times = (started, acquired)
+        head = exchange.head
+        if head is not None and "set-cookie" in head.special:
+            self._cookie_jar.update_cookies_from_headers(
+                response._set_cookie_lines(), response.url
+            )
+        return response
+
+    async def _exchange(
+        self, call: CallOptions, request: ClientRequest, exchange: Exchange
+    ) -> ClientResponse:
+        deadline = request.deadline
+        if deadline is not None:
+            deadline.check()
+            deadline.target = exchange
+        sock_read = call.timeout.sock_read
+        if not request.send_now(exchange):
+            await request.send_on(exchange, sock_read or None)
+        elif sock_read:
+            exchange.start_read_timeout(sock_read)
+        response = request.make_response(exchange)
+        if exchange.head is None:
+            await exchange.head_arrival()
+        response.begin(exchange)
+        if deadline is not None:
+            exchange.on_end(deadline.cancel)
+        return response
+
+    def open_exchange(self, transport: Transport) -> Exchange:
+        """An exchange with the session's defaults on a connection that the caller holds."""
+        stream_id = transport.core.open_stream(self._limits)
+        return Exchange(transport, stream_id, self._options)
+
+    # --- parts of a request --------------------------------------------------------------------
+
+    def _build_url(self, str_or_url: str | URL) -> URL:
+        try:
+            url = str_or_url if isinstance(str_or_url, URL) else URL(str_or_url)
+            if self._base_url is not None and not url.absolute:
+                url = self._base_url.join(url)
+            if url.absolute or url.scheme:
+                # Fails for a port that is none.
+                _ = url.port
+        except ValueError as error:
+            raise InvalidUrlClientError(str_or_url, str(error)) from error
+        if not url.scheme or not url.raw_host:
+            if url.scheme and self._connector is not None:
+                if url.scheme not in self._connector.allowed_schemes:
+                    raise NonHttpUrlClientError(url)
+            raise InvalidUrlClientError(str_or_url, "no scheme and host")
+        return url
+
+    def _merged_headers(self, headers: Any) -> CIMultiDict[str] | None:
+        """The session's fields, replaced by name by the request's."""
+        defaults = self._default_headers
+        if not headers:
+            return defaults if defaults else None
+        own = copied_headers(headers)
+        if not defaults:
+            return own
+        merged = defaults.copy()
+        for name in set(own):
+            merged.popall(name, None)
+        merged.extend(own)
+        return merged
+
+    async def _auth_for(self, hop: _Hop) -> BasicAuth | None:
+        auth = hop.auth
+        if auth is not None:
+            return auth
+        explicit = hop.headers is not None and hdrs.AUTHORIZATION in hop.headers
+        if explicit or hop.url.raw_user is not None or hop.url.raw_password is not None:
+            return None
+        if self._default_auth is not None and (
+            self._base_origin is None or same_origin(self._base_origin, hop.url)
+        ):
+            return self._default_auth
+        if self._trust_env and hop.url.host:
+            return await netrc_auth(hop.url.host)
+        return None
+
+    async def _proxy_from_environment(
+        self, url: URL, proxy_auth: BasicAuth | None
+    ) -> tuple[URL | None, BasicAuth | None]:
+        found = proxy_for(url)
+        if found is None:
+            return None, proxy_auth
+        proxy, auth = found
+        if auth is None:
+            auth = proxy_auth
+        if auth is None and proxy.host:
+            auth = await netrc_auth(proxy.host)
+        return proxy, auth
+
+    def _cookie_header(self, url: URL, cookies: Any) -> str:
+        return self._cookie_jar.header_for(url, cookies)
+
+    # --- redirects -----------------------------------------------------------------------------
+
+    def _redirected(
+        self,
+        call: CallOptions,
+        hop: _Hop,
+        request: ClientRequest,
+        response: ClientResponse,
+        history: list[ClientResponse],
+    ) -> _Hop | None:
+        """The hop that follows a redirect; None where it is none."""
+        raise NotImplementedError
+
+
+def _wrapped(middleware: ClientMiddlewareType, handler: ClientHandlerType) -> ClientHandlerType:
+    async def wrapped(request: ClientRequest) -> ClientResponse:
+        return await middleware(request, handler)
+
+    return wrapped
+
+
+def _headers_of(hop: _Hop) -> CIMultiDict[str]:
+    return CIMultiDict() if hop.headers is None else hop.headers
+
+
+def _traced_url(hop: _Hop) -> URL:
+    return hop.url.extend_query(hop.params) if hop.params else hop.url
+
+
+def _checked_proxy(proxy: str) -> URL:
+    try:
+        return URL(proxy)
+    except ValueError as error:
+        raise InvalidURL(proxy, str(error)) from error
+
+
+def _changed_limits(
+    limits: HeadLimits,
+    max_line_size: int | None,
+    max_field_size: int | None,
+    max_headers: int | None,
+) -> HeadLimits:
+    return HeadLimits(
+        limits.max_line_size if max_line_size is None else max_line_size,
+        limits.max_field_size if max_field_size is None else max_field_size,
+        limits.max_headers if max_headers is None else max_headers,
+        limits.lenient,
+    )
+
+
+async def _check_status(check: StatusCheck, response: ClientResponse) -> None:
+    if not callable(check):
+        response.raise_for_status()
+        return
+    try:
+        await check(response)
+    except BaseException:
+        response.release()
+        raise
+
+
+def _may_repeat(
+    request: ClientRequest, exchange: Exchange, error: BaseException, reused: bool
+) -> bool:
+    """Whether a request that failed may be sent once more by itself."""
+    # RFC 9110 §9.2.2: only idempotent methods. The connection had served before and died before the
+    # first octet of this response: the server closed it under our hands.
+    return (
+        reused
+        and not exchange.started
+        and isinstance(error, ServerDisconnectedError | ClientOSError | ClientConnectionResetError)
+        and request.repeatable
+    )
+
+
+def _complete_error(error: BaseException, request: ClientRequest, exchange: Exchange) -> None:
+    """Note on an error what is known of the request's fate."""
+    if isinstance(error, ClientError | TotalTimeoutError):
+        error.request_sent = exchange.sent
+    if isinstance(error, ClientResponseError) and error.request_info is None:
+        error.request_info = request.request_info
+        error.args = (error.request_info, error.history)
+
+
+async def _finish_redirected(response: ClientResponse) -> None:
+    """Read a redirect's short content, so that its connection serves the next hop; or close it."""
+    response.release()
+
+
+def request(
+    method: str,
+    url: str | URL,
+    *,
+    version: HttpVersion = HttpVersion11,
+    connector: BaseConnector | None = None,
+    loop: asyncio.AbstractEventLoop | None = None,
+    **kwargs: Any,
+) -> SessionRequestContext:
+    """Make one request with a session of its own, which closes with the response.
+
+    Use it in ``async with``; awaited, it returns a response whose content has been read. The
+    parameters are those of `ClientSession.request`. A `connector` that is given is not closed.
+    """
+    connector_owner = False
+    if connector is None:
+        connector_owner = True
+        connector = TCPConnector(loop=loop, force_close=True)
+    session = ClientSession(
+        loop=loop, version=version, connector=connector, connector_owner=connector_owner
+    )
+    return SessionRequestContext(session._request(method, url, **kwargs), session)

@@ -1,0 +1,67 @@
+"""ClientTimeout: how long each phase of a request may take.
+
+Owns the values and their defaults; `net` has the clocks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import Final
+
+__all__ = ("DEFAULT_TIMEOUT", "ClientTimeout", "ClientWSTimeout", "effective_timeout")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ClientTimeout:
+    """Timeouts of a request in seconds; None, the default of each, and 0 mean no limit.
+
+    - `total`: the whole request, from the call to the last octet of content, redirects included;
+      raises `TotalTimeoutError`, which is an `asyncio.TimeoutError`;
+    - `connect`: getting a connection, be it the wait for a free one or the making of a new one;
+      raises `ConnectionTimeoutError`;
+    - `sock_connect`: connecting to one address of a peer; raises `ConnectionTimeoutError`;
+    - `sock_read`: from one received octet to the next, once the request was sent; raises
+      `SocketTimeoutError`;
+    - `ceil_threshold`: totals beyond this are rounded up to a whole second, so that requests share
+      timers;
+    - `pool`: the wait for a free connection alone, while the connector's limits are reached; raises
+      `PoolTimeoutError`. An addition to aiohttp's fields.
+
+    Every one of the errors is an `asyncio.TimeoutError`.
+    """
+
+    total: float | None = None
+    connect: float | None = None
+    sock_read: float | None = None
+    sock_connect: float | None = None
+    ceil_threshold: float = 5
+    pool: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ClientWSTimeout:
+    """Timeouts of a WebSocket in seconds: for receiving a message, and for the peer's close."""
+
+    ws_receive: float | None = None
+    ws_close: float | None = None
+
+
+# What a session allows when it is not told: five minutes in all, 30 seconds for each address.
+DEFAULT_TIMEOUT: Final = ClientTimeout(total=5 * 60, sock_connect=30)
+
+
+def effective_timeout(timeout: object, default: ClientTimeout, *, stacklevel: int) -> ClientTimeout:
+    """What `timeout` means: None for no limits, a number for `total`; TypeError for other types."""
+    if isinstance(timeout, ClientTimeout):
+        return timeout
+    if timeout is None:
+        return ClientTimeout()
+    if isinstance(timeout, int | float) and not isinstance(timeout, bool):
+        warnings.warn(
+            "a bare number as timeout is deprecated, use ClientTimeout(total=...)",
+            DeprecationWarning,
+            stacklevel=stacklevel + 1,
+        )
+        return dataclasses.replace(default, total=float(timeout))
+    raise TypeError(f"timeout is a ClientTimeout or a number of seconds, not {timeout!r}")

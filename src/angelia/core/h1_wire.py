@@ -1,0 +1,282 @@
+"""HTTP/1.1 heads: start line and field lines <-> bytes (RFC 9112 §3, §4, §5).
+
+Owns the grammar of a head and its limits. Knows nothing of connections, content or states.
+
+A head that is complete and strictly valid is scanned in one go by `speedups`. Whatever that refuses
+comes to the line-by-line parser here, which knows the exact error, and the irregularities that a
+client forgives a server: a bare LF at the end of a line, and obsolete line folding.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple, overload
+
+from angelia.core.interface import HttpVersion, HttpVersion11, RequestHead, ResponseHead
+from angelia.core.speedups import SPECIAL_RESPONSE_FIELDS, serialize_head
+from angelia.errors import HeadError, LineTooLong, LocalProtocolError
+
+__all__ = (
+    "DEFAULT_LIMITS",
+    "MIN_HEAD_SIZE",
+    "HeaderBlock",
+    "HeadLimits",
+    "excerpt",
+    "find_head_end",
+    "parse_fields",
+    "parse_response_head",
+    "serialize_request_head",
+    "too_long",
+)
+
+# A head may always have this many octets (nginx allows 4 x 8 KiB; cookies of large sites need more).
+MIN_HEAD_SIZE: Final = 64 * 1024
+
+# How much of a peer's octets an error may quote.
+EXCERPT_SIZE: Final = 80
+
+
+class HeadLimits(NamedTuple):
+    """What a head may measure, in octets and fields.
+
+    `lenient`: forgive a server bare LF, folded lines and repeated fields; never what could change
+    where a message ends.
+    """
+
+    max_line_size: int = 8190
+    max_field_size: int = 8190
+    max_headers: int = 128
+    lenient: bool = True
+
+    @property
+    def max_head_size(self) -> int:
+        """The whole head: room for the longest line and field that are allowed."""
+        return max(MIN_HEAD_SIZE, self.max_line_size + 2 * self.max_field_size)
+
+
+DEFAULT_LIMITS: Final = HeadLimits()
+
+_STATUS_LINE: Final = re.compile(
+    r"HTTP/([0-9])\.([0-9]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\U0010ffff]*))?"
+)
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# RFC 9110 §5.5: a field value with CR, LF or NUL is dangerous; the other controls are invalid.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_STRICT_END: Final = b"\r\n\r\n"
+_LENIENT_END: Final = re.compile(rb"\n\r?\n")
+
+
+class HeaderBlock(Sequence[tuple[str, str]]):
+    """Fields that many requests share: checked and serialized once.
+
+    ValueError for a field that cannot be sent. `plain` says that none of them decides about framing
+    or persistence.
+    """
+
+    __slots__ = ("pairs", "plain", "wire")
+
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        self.pairs = tuple(pairs)
+        # Without the empty start line that serialize_head() puts before them.
+        self.wire = serialize_head("", self.pairs)[2:]
+        self.plain = not any(name.lower() in _DECISIVE_FIELDS for name, _ in self.pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[str, str]: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[tuple[str, str], ...]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        return self.pairs[index]
+
+
+_DECISIVE_FIELDS: Final = frozenset(
+    {"connection", "content-length", "expect", "transfer-encoding", "upgrade"}
+)
+
+
+def excerpt(value: str | bytes | bytearray) -> str:
+    """A short, printable quotation of what a peer sent, for error messages."""
+    shown = repr(bytes(value[:EXCERPT_SIZE]) if isinstance(value, bytearray) else value[:EXCERPT_SIZE])
+    return shown if len(value) <= EXCERPT_SIZE else f"{shown}..."
+
+
+def too_long(limits: HeadLimits) -> LineTooLong:
+    """The error for a head whose sum is too large."""
+    limit = limits.max_head_size
+    return LineTooLong(f"head is longer than {limit} bytes", limit=limit)
+
+
+def find_head_end(data: bytes | bytearray, start: int, limits: HeadLimits, seen: int = 0) -> int:
+    """Where the head that begins at `start` ends, after its empty line, or -1: not yet.
+
+    `seen` is how far an earlier search came. LineTooLong where an incomplete head, or its last
+    line, is already beyond the limits: they hold for lines that come in many pieces too.
+    """
+    search_from = max(start, seen - 3)
+    if limits.lenient:
+        match = _LENIENT_END.search(data, search_from)
+        end = -1 if match is None else match.end()
+    else:
+        end = data.find(_STRICT_END, search_from)
+        end = -1 if end < 0 else end + 4
+    if end < 0:
+        _check_incomplete(data, start, limits)
+    elif end - start > limits.max_head_size:
+        raise too_long(limits)
+    return end
+
+
+def _check_incomplete(data: bytes | bytearray, start: int, limits: HeadLimits) -> None:
+    size = len(data) - start
+    if size > limits.max_head_size:
+        raise too_long(limits)
+    last_line = data.rfind(b"\n", start) + 1
+    if last_line == 0:
+        if size > limits.max_line_size + 1:
+            raise LineTooLong(
+                f"start line is longer than {limits.max_line_size} bytes: "
+                f"{excerpt(data[start : start + EXCERPT_SIZE + 1])}",
+                limit=limits.max_line_size,
+            )
+    elif len(data) - last_line > limits.max_field_size + 1:
+        raise _field_too_long(bytes(data[last_line : last_line + 128]), limits)
+
+
+def _field_too_long(line: bytes, limits: HeadLimits) -> LineTooLong:
+    name = line.partition(b":")[0]
+    return LineTooLong(
+        f"field {excerpt(name)} is longer than {limits.max_field_size} bytes",
+        limit=limits.max_field_size,
+    )
+
+
+def parse_response_head(
+    data: bytes, start: int, end: int, limits: HeadLimits, stream_id: int
+) -> ResponseHead:
+    """The response head in ``data[start:end]``, which must be complete."""
+    raw = data[start:end]
+    line, _, rest = raw.partition(b"\n")
+    version, status, reason = _parse_status_line(line, limits)
+    fields = parse_fields(rest, limits)
+    special = special_fields(fields)
+    return ResponseHead(status, reason, fields, version, stream_id, raw, special)
+
+
+def _parse_status_line(line: bytes, limits: HeadLimits) -> tuple[HttpVersion, int, str]:
+    line = _without_line_end(line, limits)
+    if len(line) > limits.max_line_size:
+        raise LineTooLong(
+            f"status line is longer than {limits.max_line_size} bytes: {excerpt(line)}",
+            limit=limits.max_line_size,
+        )
+    # RFC 9112 §4: the space before an absent reason is required; servers leave it out all the same.
+    match = _STATUS_LINE.fullmatch(line.decode("utf-8", "surrogateescape"))
+    if match is None:
+        raise HeadError(f"not an HTTP status line: {excerpt(line)}")
+    major, minor, status, reason = match.groups()
+    if major != "1":
+        raise HeadError(f"not HTTP/1.x: {excerpt(line)}")
+    if status < "100":
+        raise HeadError(f"status is outside 100-999: {excerpt(line)}")
+    return HttpVersion(1, int(minor)), int(status), (reason or "").strip(" \t")
+
+
+def _without_line_end(line: bytes, limits: HeadLimits) -> bytes:
+    if line.endswith(b"\r"):
+        return line[:-1]
+    if limits.lenient:
+        return line
+    raise HeadError(f"line ends with a bare LF: {excerpt(line)}")
+
+
+def parse_fields(block: bytes, limits: HeadLimits) -> list[tuple[str, str]]:
+    """The field lines of `block`, which ends with an empty line (RFC 9112 §5)."""
+    fields: list[tuple[str, str]] = []
+    lines = block.split(b"\n")
+    # What split() leaves behind the last LF, and the empty line before it.
+    del lines[-2:]
+    if len(lines) > limits.max_headers:
+        raise LineTooLong(
+            f"more than {limits.max_headers} fields", limit=limits.max_headers
+        )
+    size = 0
+    for line in lines:
+        line = _without_line_end(line, limits)
+        if line[:1] in (b" ", b"\t"):
+            size += len(line)
+            _unfold(fields, line, size, limits)
+            continue
+        size = len(line)
+        if size > limits.max_field_size:
+            raise _field_too_long(line, limits)
+        fields.append(_parse_field(line))
+    return fields
+
+
+def _parse_field(line: bytes) -> tuple[str, str]:
+    text = line.decode("utf-8", "surrogateescape")
+    name, colon, value = text.partition(":")
+    # RFC 9112 §5.1: no whitespace between name and colon; a name is a token.
+    if not colon or not _TOKEN.fullmatch(name):
+        raise HeadError(f"not a field line: {excerpt(line)}")
+    value = value.strip(" \t")
+    if _CONTROL.search(value):
+        raise HeadError(f"control character in the value of {excerpt(name)}: {excerpt(value)}")
+    return name, value
+
+
+def _unfold(
+    fields: list[tuple[str, str]], line: bytes, size: int, limits: HeadLimits
+) -> None:
+    # RFC 9112 §5.2: a user agent replaces obsolete folding by spaces; before the first field it
+    # would hide that field, and is refused.
+    if not limits.lenient or not fields:
+        raise HeadError(f"line begins with whitespace: {excerpt(line)}")
+    name, value = fields[-1]
+    if size > limits.max_field_size:
+        raise _field_too_long(name.encode(), limits)
+    folded = line.decode("utf-8", "surrogateescape").strip(" \t")
+    if _CONTROL.search(folded):
+        raise HeadError(f"control character in the value of {excerpt(name)}: {excerpt(folded)}")
+    fields[-1] = (name, f"{value} {folded}".strip(" \t"))
+
+
+def special_fields(fields: list[tuple[str, str]]) -> dict[str, str | list[str]]:
+    """The fields that framing, persistence and the client's next step depend on."""
+    special: dict[str, str | list[str]] = {}
+    for name, value in fields:
+        lower = name.lower()
+        if lower not in SPECIAL_RESPONSE_FIELDS:
+            continue
+        before = special.get(lower)
+        if before is None:
+            special[lower] = value
+        elif isinstance(before, list):
+            before.append(value)
+        else:
+            special[lower] = [before, value]
+    return special
+
+
+def serialize_request_head(head: RequestHead) -> bytes:
+    """A request's head on the wire; LocalProtocolError for what could be read as another one."""
+    method, target, version = head.method, head.target, head.version
+    # RFC 9110 §9.1: a method is a token. RFC 9112 §3: no whitespace inside the request line.
+    if not (method.isalpha() and method.isascii()) and not _TOKEN.fullmatch(method):
+        raise LocalProtocolError(f"method is not a token: {method!r}")
+    if not target.isascii() or not target.isprintable() or " " in target or not target:
+        raise LocalProtocolError(f"target has characters that a URL cannot have: {target!r}")
+    if version is not HttpVersion11 and version not in ((1, 0), (1, 1)):
+        raise LocalProtocolError(f"not a version that can be sent: {version!r}")
+    line = f"{method} {target} HTTP/1.{version.minor}"
+    headers = head.headers
+    if type(headers) is HeaderBlock:
+        return b"%b\r\n%b" % (line.encode("ascii"), headers.wire)
+    try:
+        return serialize_head(line, headers)
+    except ValueError as error:
+        raise LocalProtocolError(str(error)) from error

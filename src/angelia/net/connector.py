@@ -1,0 +1,854 @@
+"""BaseConnector and its kinds: connections for requests, kept for the next ones.
+
+Owns: the pool's life in time (dial tasks, idle expiry, closing) and the public face of it. The pool
+decides, the dialler connects; this module carries one to the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+
+from angelia.errors import (
+    ClientConnectionError,
+    ConnectionTimeoutError,
+    PoolTimeoutError,
+)
+from angelia.net.connection_key import ConnectionKey
+from angelia.net.deadlines import Deadline
+from angelia.net.dial import Dialer, SocketFactoryType, dial_pipe, dial_unix
+from angelia.net.pool import Pool, Waiter
+from angelia.net.resolver import AbstractResolver, ResolveResult
+from angelia.net.timings import DialTimings
+from angelia.net.tls import SSLArgument, merge_ssl_arguments
+from angelia.net.transport import Transport
+
+if TYPE_CHECKING:
+    import ssl as _ssl
+
+__all__ = (
+    "BaseConnector",
+    "Connection",
+    "ConnectorStats",
+    "NamedPipeConnector",
+    "TCPConnector",
+    "UnixConnector",
+)
+
+# Idle connections are kept this long; many servers close after 5 to 75 seconds.
+DEFAULT_KEEPALIVE_TIMEOUT: Final = 15.0
+
+# How long `close()` waits for peers that do not answer a TLS goodbye, before it aborts.
+DEFAULT_CLOSE_TIMEOUT: Final = 1.0
+
+# A connection that was idle longer than this is asked, by one system call, whether something came
+# that the event loop has not seen yet: that can only be its end, or stray octets.
+FRESH: Final = 0.05
+
+HTTP_SCHEMES: Final = frozenset({"http", "https"})
+
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "<unset>"
+
+
+_UNSET: Final = _Unset()
+
+
+class ConnectRequest(Protocol):
+    """What a connector needs to know of a request."""
+
+    @property
+    def connection_key(self) -> ConnectionKey: ...
+
+
+class ConnectTimeouts(Protocol):
+    """The fields of `ClientTimeout` that a connector obeys; seconds, None or 0 for no limit."""
+
+    @property
+    def connect(self) -> float | None: ...
+    @property
+    def sock_connect(self) -> float | None: ...
+    @property
+    def pool(self) -> float | None: ...
+
+
+class _Demand:
+    """What a dial needs of the request that began it."""
+
+    __slots__ = ("request", "timeout", "traces")
+
+    def __init__(self, request: ConnectRequest, traces: Sequence[Any], timeout: Any) -> None:
+        self.request = request
+        self.traces = traces
+        self.timeout = timeout
+
+
+class Connection:
+    """A connection that its holder may use alone until `release` or `close`.
+
+    `transport` is the event loop's transport, None once the connection is lost or given back.
+    """
+
+    __slots__ = ("__weakref__", "_callbacks", "_connector", "_key", "_protocol", "_source")
+
+    def __init__(
+        self, connector: BaseConnector, key: ConnectionKey, protocol: Transport, source: Any = None
+    ) -> None:
+        self._connector = connector
+        self._key = key
+        self._protocol: Transport | None = protocol
+        self._callbacks: list[Callable[[], None]] = []
+        # Whoever owns the use of the connection, if it is not this object.
+        self._source = source
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._key.host}:{self._key.port}>"
+
+    def __del__(self) -> None:
+        protocol = getattr(self, "_protocol", None)
+        if protocol is None or self._source is not None or not protocol.is_open:
+            return
+        warnings.warn(f"Unclosed connection {self!r}", ResourceWarning, source=self, stacklevel=2)
+        protocol.abort()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop. Deprecated."""
+        warnings.warn("connection.loop is deprecated", DeprecationWarning, stacklevel=2)
+        return self._connector._loop
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The event loop's transport."""
+        protocol = self.protocol
+        return None if protocol is None else protocol.socket_transport
+
+    @property
+    def protocol(self) -> Transport | None:
+        """The protocol that reads and writes."""
+        if self._source is not None and self._source.ended:
+            return None
+        return self._protocol
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection was closed, released or lost."""
+        protocol = self.protocol
+        return protocol is None or not protocol.is_open
+
+    def add_callback(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when the connection is released or closed."""
+        self._callbacks.append(callback)
+
+    def close(self) -> None:
+        """Close the socket. Idempotent."""
+        self._give(reuse=False)
+
+    def release(self) -> None:
+        """Give the connection back for reuse. Idempotent."""
+        self._give(reuse=True)
+
+    def _give(self, *, reuse: bool) -> None:
+        protocol, self._protocol = self._protocol, None
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+        if protocol is None:
+            return
+        if self._source is not None:
+            self._source.close()
+        else:
+            self._connector._release(protocol, reuse=reuse)
+
+
+class ConnectorStats:
+    """A snapshot of a connector: how many connections are idle, in use, being made; who waits.
+
+    `by_origin` has the same figures for each ``scheme://host:port``.
+    """
+
+    __slots__ = ("by_origin", "connecting", "idle", "in_use", "waiting")
+
+    def __init__(
+        self,
+        idle: int,
+        in_use: int,
+        connecting: int,
+        waiting: int,
+        by_origin: Mapping[str, Mapping[str, int]],
+    ) -> None:
+        self.idle = idle
+        self.in_use = in_use
+        self.connecting = connecting
+        self.waiting = waiting
+        self.by_origin = by_origin
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} idle={self.idle} in_use={self.in_use} "
+            f"connecting={self.connecting} waiting={self.waiting}>"
+        )
+
+
+def _origin(key: ConnectionKey) -> str:
+    host = f"[{key.host}]" if ":" in key.host else key.host
+    port = "" if key.port is None else f":{key.port}"
+    return f"{'https' if key.is_ssl else 'http'}://{host}{port}"
+
+
+class BaseConnector:
+    """Keeps connections and their limits; subclasses make the connections.
+
+    - `keepalive_timeout`: seconds for which an idle connection is kept, 15 by default, None for ever;
+    - `force_close`: close each connection after its request; excludes `keepalive_timeout`;
+    - `limit`: open connections at most, 100 by default; `limit_per_host`: to the same host, port and
+      scheme, no limit by default. 0 and None mean no limit;
+    - `enable_cleanup_closed`: abort TLS connections whose peer does not answer the goodbye after two
+      seconds. Connectors close within a bound all the same;
+    - `timeout_ceil_threshold`: timeouts of more seconds may be rounded up to whole seconds;
+    - `loop`: deprecated; the running loop is used.
+
+    RuntimeError where no event loop runs.
+    """
+
+    allowed_schemes: frozenset[str] = HTTP_SCHEMES
+
+    # Set before anything can fail, for __del__.
+    _closed = True
+    _source_traceback: traceback.StackSummary | None = None
+
+    def __init__(
+        self,
+        *,
+        keepalive_timeout: float | None | object = _UNSET,
+        force_close: bool = False,
+        limit: int | None = 100,
+        limit_per_host: int | None = 0,
+        enable_cleanup_closed: bool = False,
+        loop: asyncio.AbstractEventLoop | None = None,
+        timeout_ceil_threshold: float = 5,
+        ssl_shutdown_timeout: float | None | object = _UNSET,
+    ) -> None:
+        if force_close and keepalive_timeout is not None and keepalive_timeout is not _UNSET:
+            raise ValueError("keepalive_timeout cannot be set if force_close is True")
+        self._loop = loop if loop is not None else asyncio.get_running_loop()
+        self._keepalive_timeout: float | None
+        if isinstance(keepalive_timeout, int | float):
+            self._keepalive_timeout = float(keepalive_timeout)
+        else:
+            self._keepalive_timeout = None if keepalive_timeout is None else DEFAULT_KEEPALIVE_TIMEOUT
+        self._force_close = force_close
+        self._cleanup_closed = enable_cleanup_closed
+        self._timeout_ceil_threshold = timeout_ceil_threshold
+        self._close_timeout = (
+            float(ssl_shutdown_timeout)
+            if isinstance(ssl_shutdown_timeout, int | float)
+            else DEFAULT_CLOSE_TIMEOUT
+        )
+        self._pool = Pool(
+            limit=limit or 0,
+            limit_per_host=limit_per_host or 0,
+            start_dial=self._start_dial,
+            close=self._close_transport,
+        )
+        self._expiry: asyncio.TimerHandle | None = None
+        self._closing: set[Transport] = set()
+        if self._loop.get_debug():
+            self._source_traceback = traceback.extract_stack(sys._getframe(1))
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {'closed' if self._closed else repr(self._pool)}>"
+
+    def __del__(self) -> None:
+        if self._closed or not self._pool.size:
+            return
+        warnings.warn(f"Unclosed connector {self!r}", ResourceWarning, source=self, stacklevel=2)
+        if self._loop.is_closed():
+            self._closed = True
+            return
+        context: dict[str, Any] = {"connector": self, "message": "Unclosed connector"}
+        if self._source_traceback is not None:
+            context["source_traceback"] = self._source_traceback
+        self._loop.call_exception_handler(context)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close all sockets when nobody is left who could wait for that."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._expiry is not None:
+            self._expiry.cancel()
+        for transport in self._pool.close(ClientConnectionError("Connector is closed")):
+            self._loop.call_soon_threadsafe(transport.abort)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        exc_traceback: TracebackType | None = None,
+    ) -> None:
+        await self.close()
+
+    def __enter__(self) -> None:
+        raise TypeError("use async with: a connector closes asynchronously")
+
+    def __exit__(self, *args: object) -> None:
+        """Never reached: `__enter__` raises."""
+
+    # --- facts ---------------------------------------------------------------------------------
+
+    @property
+    def ssl(self) -> SSLArgument:
+        """The TLS settings of requests that have none of their own."""
+        return True
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connector was closed."""
+        return self._closed
+
+    @property
+    def force_close(self) -> bool:
+        """Whether connections are closed after their request."""
+        return self._force_close
+
+    @property
+    def limit(self) -> int:
+        """Open connections at most; 0 for no limit."""
+        return self._pool.limit
+
+    @property
+    def limit_per_host(self) -> int:
+        """Open connections to one host at most; 0 for no limit."""
+        return self._pool.limit_per_host
+
+    def stats(self) -> ConnectorStats:
+        """How many connections are idle, in use and being made, and how many requests wait."""
+        pool = self._pool
+        by_origin: dict[str, dict[str, int]] = {}
+
+        def count(key: ConnectionKey | None, state: str, number: int = 1) -> None:
+            if key is not None:
+                states = by_origin.setdefault(_origin(key), {"idle": 0, "in_use": 0, "waiting": 0})
+                states[state] += number
+
+        for transport in pool.idle:
+            count(transport.key, "idle")
+        for transport in pool.active:
+            count(transport.key, "in_use")
+        for key, length in pool.queue_lengths().items():
+            count(key, "waiting", length)
+        return ConnectorStats(
+            len(pool.idle),
+            len(pool.active),
+            len(pool.dials),
+            pool.waiting,
+            MappingProxyType(by_origin),
+        )
+
+    # --- connections ---------------------------------------------------------------------------
+
+    async def connect(
+        self, req: ConnectRequest, traces: Sequence[Any] = (), timeout: ConnectTimeouts | None = None
+    ) -> Connection:
+        """A connection for `req`: an idle one, or a new one, or the wait for either.
+
+        Safe to cancel: the connection then goes to someone else.
+        """
+        transport = await self.acquire(req, traces, timeout)
+        return Connection(self, req.connection_key, transport)
+
+    def acquire_now(self, req: ConnectRequest, traces: Sequence[Any]) -> Transport | None:
+        """An idle connection that can be used at once; None where anything has to be awaited."""
+        if self._closed or traces:
+            return None
+        key = req.connection_key
+        now = self._loop.time()
+        transport = self._pool.take(key, now)
+        if transport is not None and now - transport.idle_since > FRESH and _has_news(transport):
+            # `acquire` lets the event loop see what came.
+            transport.idle_since = now - FRESH * 2
+            self._pool.put_back(transport)
+            return None
+        return transport
+
+    async def acquire(
+        self,
+        req: ConnectRequest,
+        traces: Sequence[Any] = (),
+        timeout: ConnectTimeouts | None = None,
+        deadline: Deadline | None = None,
+    ) -> Transport:
+        """As `connect`, but the bare transport, which `release` gives back."""
+        key = req.connection_key
+        while True:
+            if self._closed:
+                raise ClientConnectionError("Connector is closed")
+            now = self._loop.time()
+            transport = self._pool.take(key, now)
+            if transport is None:
+                transport = await self._wait(key, _Demand(req, traces, timeout), deadline)
+                break
+            if now - transport.idle_since > FRESH and _has_news(transport):
+                # The event loop is to see what came before anything is sent.
+                await self._let_loop_read(transport)
+                if not transport.available_streams:
+                    self._release(transport, reuse=False)
+                    continue
+            if traces:
+                await self._told(transport, [trace.send_connection_reuseconn() for trace in traces])
+            break
+        transport.on_change = self._transport_changed
+        return transport
+
+    async def _let_loop_read(self, transport: Transport) -> None:
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self._release(transport, reuse=True)
+            raise
+
+    async def _told(self, transport: Transport, callbacks: Sequence[Any]) -> None:
+        """Run trace callbacks; one that fails costs the request, not the connection."""
+        waiting = list(callbacks)
+        try:
+            while waiting:
+                await waiting.pop(0)
+        except BaseException:
+            self._release(transport, reuse=True)
+            raise
+        finally:
+            for callback in waiting:
+                callback.close()
+
+    async def _wait(self, key: ConnectionKey, demand: _Demand, deadline: Deadline | None) -> Transport:
+        if deadline is not None:
+            deadline.check()
+        future: asyncio.Future[Transport] = self._loop.create_future()
+        waiter = self._pool.wait(key, future, demand)
+        queued = waiter.blocked and bool(demand.traces)
+        timers = self._start_timers(waiter, demand.timeout)
+        if deadline is not None:
+            deadline.target = waiter
+        transport = None
+        try:
+            if queued:
+                for trace in demand.traces:
+                    await trace.send_connection_queued_start()
+            transport = await future
+            if queued:
+                for trace in demand.traces:
+                    await trace.send_connection_queued_end()
+        except BaseException:
+            self._pool.leave(waiter)
+            # A connection may have been granted in the same turn in which the wait was ended.
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self._release(future.result(), reuse=True)
+            raise
+        finally:
+            for timer in timers:
+                timer.cancel()
+            if deadline is not None:
+                deadline.target = None
+        return transport
+
+    def _start_timers(
+        self, waiter: Waiter, timeout: ConnectTimeouts | None
+    ) -> list[asyncio.TimerHandle]:
+        timers: list[asyncio.TimerHandle] = []
+        if timeout is None:
+            return timers
+        host = _origin(waiter.key)
+        if timeout.connect:
+            error = ConnectionTimeoutError(
+                f"Connection timeout to host {host}: none within {timeout.connect:g} seconds"
+            )
+            timers.append(self._loop.call_later(timeout.connect, waiter.abort, error))
+        if timeout.pool and waiter.blocked:
+            timers.append(
+                self._loop.call_later(timeout.pool, _abort_blocked, waiter, host, timeout.pool)
+            )
+        return timers
+
+    def _release(self, transport: Transport, *, reuse: bool = True) -> None:
+        """A connection is not needed any more."""
+        if self._closed:
+            transport.close()
+            return
+        now = self._loop.time()
+        self._pool.release(transport, now, reuse=reuse and not self._force_close)
+        if self._expiry is None and self._keepalive_timeout is not None:
+            self._arm_expiry(now + self._keepalive_timeout)
+
+    def _transport_changed(self, transport: Transport) -> None:
+        """The transport's one callback: an exchange has ended, or the connection is lost."""
+        if not transport.is_open and transport.socket_transport is None:
+            self._closing.discard(transport)
+            self._pool.lost(transport)
+        elif not transport.exchanges:
+            self._release(transport)
+
+    def _close_transport(self, transport: Transport) -> None:
+        """Close; connections that are closing are remembered, so that `close` can wait for them."""
+        transport.close()
+        if transport.socket_transport is None:
+            return
+        self._closing.add(transport)
+        transport.on_change = self._transport_changed
+        if self._cleanup_closed and transport.get_extra_info("sslcontext") is not None:
+            self._loop.call_later(2.0, transport.abort)
+
+    # --- dialling ------------------------------------------------------------------------------
+
+    def _start_dial(self, waiter: Waiter) -> asyncio.Task[None]:
+        return self._loop.create_task(self._run_dial(waiter))
+
+    async def _run_dial(self, waiter: Waiter) -> None:
+        demand: _Demand = waiter.request
+        try:
+            for trace in demand.traces:
+                await trace.send_connection_create_start()
+            transport = await self._create_connection(
+                demand.request, demand.traces, demand.timeout
+            )
+        except BaseException as error:
+            # The waiter gets it; it must not be raised here too, where nobody looks.
+            self._pool.dial_failed(waiter, _delivered(error))
+            if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
+                raise
+            return
+        transport.key = waiter.key
+        transport.on_change = self._transport_changed
+        try:
+            for trace in demand.traces:
+                await trace.send_connection_create_end()
+        except BaseException as error:
+            transport.abort()
+            self._pool.dial_failed(waiter, _delivered(error))
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            return
+        if self._closed:
+            transport.abort()
+            return
+        self._pool.dialled(waiter, transport, self._loop.time())
+
+    async def _create_connection(
+        self, req: ConnectRequest, traces: Sequence[Any], timeout: Any
+    ) -> Transport:
+        """Make a connection; to be overridden."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how to connect")
+
+    def _new_transport(self) -> Transport:
+        return Transport(self._loop)
+
+    # --- expiry and the end --------------------------------------------------------------------
+
+    def _arm_expiry(self, when: float) -> None:
+        self._expiry = self._loop.call_at(when, self._expire)
+
+    def _expire(self) -> None:
+        self._expiry = None
+        if self._keepalive_timeout is None:
+            return
+        now = self._loop.time()
+        when = self._pool.expire(now, self._keepalive_timeout)
+        if when is not None:
+            self._arm_expiry(when)
+
+    async def close(self, *, abort_ssl: bool = False) -> None:
+        """Close all connections and wait until they are closed, which takes a second at most.
+
+        Requests that wait for a connection, or use one, get `ClientConnectionError`. With
+        `abort_ssl` TLS connections are not even said goodbye to. Idempotent; when cancelled, the
+        sockets still close.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        dials = self._pool.dials
+        error = ClientConnectionError("Connector is closed")
+        closing = set(self._pool.close(error)) | self._closing
+        for transport in closing:
+            for exchange in tuple(transport.exchanges.values()):
+                exchange.close(error)
+            if abort_ssl and transport.get_extra_info("sslcontext") is not None:
+                transport.abort()
+            else:
+                transport.close()
+        if dials:
+            await asyncio.wait(dials)
+        await self._wait_closed([t for t in closing if t.socket_transport is not None])
+        await self._close_resources()
+
+    async def _wait_closed(self, closing: list[Transport]) -> None:
+        if not closing:
+            return
+        waits = [asyncio.ensure_future(transport.wait_closed()) for transport in closing]
+        try:
+            await asyncio.wait(waits, timeout=self._close_timeout)
+        finally:
+            for transport in closing:
+                transport.abort()
+            for wait in waits:
+                if not wait.done():
+                    wait.cancel()
+        late = [t for t in closing if t.socket_transport is not None]
+        if late:
+            await asyncio.wait(
+                [asyncio.ensure_future(t.wait_closed()) for t in late],
+                timeout=self._close_timeout,
+            )
+        self._closing.clear()
+
+    async def _close_resources(self) -> None:
+        """Close what a kind of connector owns besides connections."""
+
+
+def _abort_blocked(waiter: Waiter, host: str, seconds: float) -> None:
+    if waiter.blocked:
+        waiter.abort(PoolTimeoutError(f"no free connection to {host} within {seconds:g} seconds"))
+
+
+def _delivered(error: BaseException) -> BaseException:
+    """What a waiter gets for the error of a dial."""
+    if isinstance(error, asyncio.CancelledError):
+        return ClientConnectionError("Connector is closed")
+    return error
+
+
+def _has_news(transport: Transport) -> bool:
+    """Whether the socket of an idle connection is readable."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return True
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(sock.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+    return bool(select.select([sock.fileno()], [], [], 0)[0])
+
+
+class TCPConnector(BaseConnector):
+    """Connections over TCP, plain or with TLS, direct or through proxies.
+
+    Besides the parameters of `BaseConnector`:
+
+    - `ssl`: True for default verification, False for none, an `ssl.SSLContext` or a `Fingerprint`;
+      `verify_ssl`, `ssl_context` and `fingerprint` are its deprecated forms;
+    - `use_dns_cache`, `ttl_dns_cache` (seconds, 10 by default, None for ever), `dns_cache_max_size`;
+    - `resolver`: an `AbstractResolver`; one that is given is not closed by the connector;
+    - `family`: `socket.AF_INET` or `AF_INET6` for only one of them;
+    - `local_addr`: ``(host, port)`` to connect from;
+    - `happy_eyeballs_delay`: seconds between attempts at several addresses (RFC 8305), None to try
+      them one after the other; `interleave`: the First Address Family Count;
+    - `socket_factory`: makes the socket from an address tuple as `socket.getaddrinfo` gives it;
+    - `ssl_shutdown_timeout`: seconds that `close` waits for TLS goodbyes.
+    """
+
+    allowed_schemes = HTTP_SCHEMES | {"tcp"}
+
+    def __init__(
+        self,
+        *,
+        verify_ssl: bool = True,
+        fingerprint: bytes | None = None,
+        use_dns_cache: bool = True,
+        ttl_dns_cache: int | None = 10,
+        dns_cache_max_size: int = 1000,
+        family: int = 0,
+        ssl_context: _ssl.SSLContext | None = None,
+        ssl: SSLArgument | None = True,
+        local_addr: tuple[str, int] | None = None,
+        resolver: AbstractResolver | None = None,
+        keepalive_timeout: float | None | object = _UNSET,
+        force_close: bool = False,
+        limit: int | None = 100,
+        limit_per_host: int | None = 0,
+        enable_cleanup_closed: bool = False,
+        loop: asyncio.AbstractEventLoop | None = None,
+        timeout_ceil_threshold: float = 5,
+        happy_eyeballs_delay: float | None = 0.25,
+        interleave: int | None = None,
+        socket_factory: SocketFactoryType | None = None,
+        ssl_shutdown_timeout: float | None | object = _UNSET,
+    ) -> None:
+        super().__init__(
+            keepalive_timeout=keepalive_timeout,
+            force_close=force_close,
+            limit=limit,
+            limit_per_host=limit_per_host,
+            enable_cleanup_closed=enable_cleanup_closed,
+            loop=loop,
+            timeout_ceil_threshold=timeout_ceil_threshold,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+        self._ssl = merge_ssl_arguments(
+            ssl, None if verify_ssl else False, ssl_context, fingerprint, stacklevel=2
+        )
+        self._dialer = Dialer(
+            resolver=resolver,
+            family=socket.AddressFamily(family),
+            local_addr=local_addr,
+            socket_factory=socket_factory,
+            happy_eyeballs_delay=happy_eyeballs_delay,
+            interleave=interleave,
+            use_dns_cache=use_dns_cache,
+            ttl_dns_cache=ttl_dns_cache,
+            dns_cache_max_size=dns_cache_max_size,
+        )
+
+    @property
+    def ssl(self) -> SSLArgument:
+        """The TLS settings of requests that have none of their own."""
+        return self._ssl
+
+    @property
+    def family(self) -> int:
+        """The family of sockets, `socket.AF_UNSPEC` for both."""
+        return self._dialer.family
+
+    @property
+    def use_dns_cache(self) -> bool:
+        """Whether looked-up addresses are kept."""
+        return self._dialer.use_dns_cache
+
+    dns_cache = use_dns_cache
+
+    @property
+    def cached_hosts(self) -> Mapping[tuple[str, int], Sequence[ResolveResult]]:
+        """The kept addresses by host and port."""
+        return MappingProxyType(self._dialer.cached_hosts)
+
+    def clear_dns_cache(self, host: str | None = None, port: int | None = None) -> None:
+        """Forget the addresses of one host and port, or all; ValueError for only one of the two."""
+        if (host is None) != (port is None):
+            raise ValueError("either both host and port or none of them are allowed")
+        self._dialer.clear_dns_cache(host, port)
+
+    async def _create_connection(
+        self, req: ConnectRequest, traces: Sequence[Any], timeout: Any
+    ) -> Transport:
+        timings = DialTimings()
+        sock_connect = None if timeout is None else timeout.sock_connect or None
+        _, protocol = await self._dialer.dial(
+            req.connection_key,
+            self._new_transport,
+            sock_connect=sock_connect,
+            traces=traces,
+            timings=timings,
+        )
+        if not isinstance(protocol, Transport):
+            raise TypeError(f"the dialler made {protocol!r}")
+        protocol.timings = timings
+        return protocol
+
+    async def _close_resources(self) -> None:
+        await self._dialer.close()
+
+
+class UnixConnector(BaseConnector):
+    """Connections over the Unix socket at `path`, whatever host a URL names."""
+
+    allowed_schemes = HTTP_SCHEMES | {"unix"}
+
+    def __init__(
+        self,
+        path: str,
+        force_close: bool = False,
+        keepalive_timeout: float | None | object = _UNSET,
+        limit: int | None = 100,
+        limit_per_host: int | None = 0,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(
+            force_close=force_close,
+            keepalive_timeout=keepalive_timeout,
+            limit=limit,
+            limit_per_host=limit_per_host,
+            loop=loop,
+        )
+        self._path = path
+
+    @property
+    def path(self) -> str:
+        """The socket's path."""
+        return self._path
+
+    async def _create_connection(
+        self, req: ConnectRequest, traces: Sequence[Any], timeout: Any
+    ) -> Transport:
+        timings = DialTimings()
+        _, protocol = await dial_unix(
+            self._path,
+            req.connection_key,
+            self._new_transport,
+            sock_connect=None if timeout is None else timeout.sock_connect or None,
+            timings=timings,
+        )
+        if not isinstance(protocol, Transport):
+            raise TypeError(f"the dialler made {protocol!r}")
+        protocol.timings = timings
+        return protocol
+
+
+class NamedPipeConnector(BaseConnector):
+    """Connections over a named pipe of Windows; needs its proactor event loop."""
+
+    allowed_schemes = HTTP_SCHEMES | {"npipe"}
+
+    def __init__(
+        self,
+        path: str,
+        force_close: bool = False,
+        keepalive_timeout: float | None | object = _UNSET,
+        limit: int | None = 100,
+        limit_per_host: int | None = 0,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(
+            force_close=force_close,
+            keepalive_timeout=keepalive_timeout,
+            limit=limit,
+            limit_per_host=limit_per_host,
+            loop=loop,
+        )
+        if not hasattr(self._loop, "create_pipe_connection"):
+            raise RuntimeError("Named pipes need the proactor event loop of Windows")
+        self._path = path
+
+    @property
+    def path(self) -> str:
+        """The pipe's path."""
+        return self._path
+
+    async def _create_connection(
+        self, req: ConnectRequest, traces: Sequence[Any], timeout: Any
+    ) -> Transport:
+        _, protocol = await dial_pipe(
+            self._path,
+            req.connection_key,
+            self._new_transport,
+            sock_connect=None if timeout is None else timeout.sock_connect or None,
+        )
+        if not isinstance(protocol, Transport):
+            raise TypeError(f"the dialler made {protocol!r}")
+        return protocol
+

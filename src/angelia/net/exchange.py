@@ -1,0 +1,498 @@
+"""Exchange: one request and its response on a connection, closed exactly once.
+
+Owns: what the peer has answered so far, decoding of content codings, the response's stream, the
+upload task if the body needs one. Knows nothing of URLs, sessions or pools, and not which protocol
+version carries it.
+
+The content of a response that came whole in one read never passes through a stream: `take_content`
+hands it out. Otherwise a `StreamReader` is made, with this exchange as its flow control.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+from angelia.core.coding import Decoder, make_decoder
+from angelia.core.interface import Buffer, Content, End, Event, RequestHead, ResponseHead
+from angelia.errors import ContentError, PeerClosed, ProtocolError
+from angelia.net.streams import EMPTY_PAYLOAD, StreamReader
+
+if TYPE_CHECKING:
+    from angelia.net.transport import Transport
+
+__all__ = ("Exchange", "ExchangeOptions")
+
+# Decoded content is made in pieces of this size, and no further than the reader's buffer allows.
+DECODED_PIECE_SIZE: Final = 64 * 1024
+
+
+class ExchangeOptions:
+    """How a response is to be received; shared by all exchanges with the same wishes.
+
+    `translate` turns a protocol error, or the end of the connection, into the role's public error.
+    """
+
+    __slots__ = ("auto_decompress", "max_decoded_size", "read_bufsize", "translate")
+
+    def __init__(
+        self,
+        *,
+        translate: Callable[[BaseException | None], BaseException],
+        read_bufsize: int,
+        auto_decompress: bool,
+        max_decoded_size: int | None = None,
+    ) -> None:
+        self.translate = translate
+        self.read_bufsize = read_bufsize
+        self.auto_decompress = auto_decompress
+        self.max_decoded_size = max_decoded_size
+
+
+class Exchange:
+    """One request/response. `close` gives the connection back, or up, exactly once."""
+
+    __slots__ = (
+        "__weakref__",
+        "_coded_end",
+        "_content",
+        "_continue_waiter",
+        "_decoder",
+        "_error",
+        "_first",
+        "_flow_paused",
+        "_head_waiter",
+        "_on_end",
+        "_options",
+        "_read_timer",
+        "_read_timeout",
+        "_unacknowledged",
+        "_upload",
+        "dial_timings",
+        "ended",
+        "ended_at",
+        "head",
+        "head_at",
+        "loop",
+        "output_size",
+        "sent",
+        "started",
+        "stream_id",
+        "trailers",
+        "transport",
+    )
+
+    def __init__(self, transport: Transport, stream_id: int, options: ExchangeOptions) -> None:
+        self.transport = transport
+        self.loop = transport.loop
+        self.stream_id = stream_id
+        self._options = options
+        self.head: ResponseHead | None = None
+        self.trailers: tuple[tuple[str, str], ...] = ()
+        # The response has come whole, or no more of it will.
+        self.ended = False
+        # Something of the request was handed to the socket; something of the response has come.
+        self.sent = False
+        self.started = False
+        self.output_size = 0
+        # What making the connection took, if it was made for this exchange; when the response ended.
+        self.dial_timings = transport.timings
+        transport.timings = None
+        self.head_at: float | None = None
+        self.ended_at: float | None = None
+        self._error: BaseException | None = None
+        self._first: bytes | None = None
+        self._content: StreamReader | None = None
+        self._decoder: Decoder | None = None
+        self._coded_end = False
+        self._flow_paused = False
+        self._unacknowledged = 0
+        self._head_waiter: asyncio.Future[ResponseHead] | None = None
+        self._continue_waiter: asyncio.Future[bool] | None = None
+        self._upload: asyncio.Task[None] | None = None
+        self._on_end: Callable[[], None] | None = None
+        self._read_timer: asyncio.TimerHandle | None = None
+        self._read_timeout = 0.0
+        transport.add(self)
+
+    def __repr__(self) -> str:
+        state = "ended" if self.ended else "open"
+        status = None if self.head is None else self.head.status
+        return f"<{type(self).__name__} {self.stream_id} {state} status={status}>"
+
+    # --- sending -------------------------------------------------------------------------------
+
+    def send_head(self, head: RequestHead, *, end: bool, flush: bool = True) -> None:
+        """Send the request's head; with `flush` False it waits to leave with the first content."""
+        self.transport.core.send_head(self.stream_id, head, end=end)
+        if flush:
+            self.sent = True
+            self.transport.flush()
+
+    def send_content(self, data: Buffer, *, end: bool) -> None:
+        """Send content of the request."""
+        self.transport.core.send_content(self.stream_id, data, end=end)
+        self.sent = True
+        self.output_size += len(data)
+        self.transport.flush()
+
+    def start_upload(self, upload: Awaitable[None]) -> None:
+        """Let `upload` send the content while the response may already come."""
+        self._upload = asyncio.ensure_future(self._run_upload(upload))
+
+    async def _run_upload(self, upload: Awaitable[None]) -> None:
+        try:
+            await upload
+        except asyncio.CancelledError:
+            # An upload that was stopped leaves half a message: nothing may follow it.
+            self.transport.close()
+            raise
+        except Exception as error:
+            self._upload_failed(error)
+        finally:
+            self._upload = None
+            self._finish_if_done()
+
+    def _upload_failed(self, error: Exception) -> None:
+        # The server's answer, if it came first, wins over a failure to write.
+        if self.head is not None and isinstance(error, OSError):
+            if self.ended:
+                self.transport.close()
+            return
+        self.abort(error)
+
+    @property
+    def uploading(self) -> bool:
+        """Whether content of the request is still being sent."""
+        return self._upload is not None
+
+    async def wait_upload(self) -> None:
+        """Wait until the upload has ended, whichever way."""
+        if self._upload is not None:
+            await asyncio.wait([self._upload])
+
+    async def wait_continue(self, timeout: float | None) -> bool:
+        """Wait for ``100 Continue``: True when the content may be sent.
+
+        False when a final response came instead. After `timeout` seconds without an answer the
+        content is sent all the same (RFC 9110 §10.1.1).
+        """
+        if self.head is not None or self._error is not None:
+            return False
+        waiter = self._continue_waiter = self.loop.create_future()
+        handle = None
+        if timeout is not None:
+            handle = self.loop.call_later(timeout, _settle, waiter, True)
+        try:
+            return await waiter
+        finally:
+            self._continue_waiter = None
+            if handle is not None:
+                handle.cancel()
+
+    # --- receiving -----------------------------------------------------------------------------
+
+    def head_arrival(self) -> asyncio.Future[ResponseHead]:
+        """The final response's head, or the public error where none comes; one may wait for it."""
+        waiter = self._head_waiter = self.loop.create_future()
+        if self.head is not None:
+            waiter.set_result(self.head)
+        elif self._error is not None:
+            waiter.set_exception(self._error)
+        return waiter
+
+    def deliver(self, event: Event) -> None:
+        """Take an event of the core."""
+        kind = type(event)
+        if kind is Content:
+            self._receive_content(event)  # type: ignore[arg-type]  # mypy does not follow `kind`
+        elif kind is ResponseHead:
+            self._receive_head(event)  # type: ignore[arg-type]  # as above
+        elif kind is End:
+            self.trailers = tuple(event.trailers)  # type: ignore[union-attr]  # as above
+            self._receive_end()
+        else:
+            self._fail(event.error)  # type: ignore[union-attr]  # as above
+
+    def _receive_head(self, head: ResponseHead) -> None:
+        self.started = True
+        if head.status < 200 and head.status != 101:
+            # RFC 9110 §15.2: an interim response is not the answer; only 100 is waited for.
+            if head.status == 100:
+                _settle(self._continue_waiter, True)
+            return
+        self.head = head
+        self.head_at = self.loop.time()
+        options = self._options
+        if options.auto_decompress and "content-encoding" in head.special:
+            self._begin_decoding(head.special["content-encoding"])
+        _settle(self._continue_waiter, False)
+        waiter = self._head_waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(head)
+
+    def _begin_decoding(self, values: str | list[str]) -> None:
+        joined = values if isinstance(values, str) else ",".join(values)
+        try:
+            self._decoder = make_decoder(
+                [token for part in joined.split(",") if (token := part.strip(" \t"))],
+                max_total=self._options.max_decoded_size,
+            )
+        except ContentError as error:
+            self._content_failed(error)
+
+    def _receive_content(self, event: Content) -> None:
+        data = event.data
+        if self._decoder is not None:
+            self._receive_coded(data, event.chunk_end)  # type: ignore[arg-type]  # bytes on receipt
+            return
+        stream = self._content
+        if stream is None:
+            if self._first is None and not event.chunk_end:
+                self._first = data  # type: ignore[assignment]  # content is received as bytes
+                self._unacknowledged = len(data)
+                return
+            stream = self._open_stream(chunked=event.chunk_end)
+        stream.feed_data(data)  # type: ignore[arg-type]  # as above
+        if event.chunk_end:
+            stream.end_http_chunk_receiving()
+        self._unacknowledged += len(data)
+        if not self._flow_paused:
+            self._acknowledge()
+
+    def _receive_coded(self, data: bytes, chunk_end: bool) -> None:
+        stream = self._content
+        if stream is None:
+            stream = self._open_stream(chunked=chunk_end)
+            stream.total_compressed_bytes = 0
+        stream.total_compressed_bytes = (stream.total_compressed_bytes or 0) + len(data)
+        self._decoder.feed(data)  # type: ignore[union-attr]  # the caller has looked
+        self._unacknowledged += len(data)
+        self._pump()
+        if chunk_end and stream.exception() is None:
+            stream.end_http_chunk_receiving()
+
+    def _pump(self) -> None:
+        """Decode as far as the reader's buffer allows."""
+        decoder, stream = self._decoder, self._content
+        if decoder is None or stream is None:
+            return
+        try:
+            while not self._flow_paused:
+                piece = decoder.read(DECODED_PIECE_SIZE)
+                if not piece:
+                    break
+                stream.feed_data(piece)
+            if self._flow_paused:
+                return
+            if self._coded_end:
+                decoder.finish()
+                self._decoder = None
+                stream.feed_eof()
+        except ContentError as error:
+            self._decoder = None
+            self._content_failed(error)
+            return
+        self._acknowledge()
+
+    def _content_failed(self, error: ContentError) -> None:
+        self._set_error(self._options.translate(error))
+        self.transport.close()
+
+    def _receive_end(self) -> None:
+        if self._decoder is not None:
+            self._coded_end = True
+            if self._content is None:
+                self._open_stream()
+            self._pump()
+        elif self._content is not None:
+            self._content.feed_eof()
+        self._end()
+
+    def _open_stream(self, *, chunked: bool = False) -> StreamReader:
+        stream = self._content = StreamReader(self, self._options.read_bufsize, loop=self.loop)
+        if chunked or (self.head is not None and "transfer-encoding" in self.head.special):
+            stream.begin_http_chunk_receiving()
+        first, self._first = self._first, None
+        if first is not None:
+            stream.feed_data(first)
+        return stream
+
+    def take_content(self) -> bytes | None:
+        """The whole content, if it has come and no stream was needed for it."""
+        if not self.ended or self._content is not None or self._error is not None:
+            return None
+        first = self._first
+        return b"" if first is None else first
+
+    @property
+    def content(self) -> StreamReader:
+        """The response's content as a stream."""
+        stream = self._content
+        if stream is None:
+            if self.ended and self._first is None and self._error is None:
+                self._content = EMPTY_PAYLOAD
+                return EMPTY_PAYLOAD
+            stream = self._open_stream()
+            if self._error is not None:
+                stream.set_exception(self._error)
+            elif self.ended:
+                stream.feed_eof()
+        return stream
+
+    # --- flow control of the stream ------------------------------------------------------------
+
+    def pause_reading(self) -> None:
+        """The stream is full."""
+        self._flow_paused = True
+        self.transport.hold(self)
+
+    def resume_reading(self) -> None:
+        """The stream has room again."""
+        self._flow_paused = False
+        if self._decoder is not None:
+            self._pump()
+        else:
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        """What was delivered has found room."""
+        transport = self.transport
+        if transport.core.has_windows:
+            size, self._unacknowledged = self._unacknowledged, 0
+            transport.core.acknowledge(self.stream_id, size)
+        elif transport.reading_paused and self.stream_id in transport.exchanges:
+            transport.resume_reading()
+
+    # --- timeouts ------------------------------------------------------------------------------
+
+    def start_read_timeout(self, seconds: float) -> None:
+        """From now on `abort_read` when nothing comes for `seconds`, until the response ends."""
+        if self.ended or self._read_timer is not None:
+            return
+        self._read_timeout = seconds
+        self.transport.watch(1)
+        self._read_timer = self.loop.call_later(seconds, self._check_read_timeout)
+
+    def _check_read_timeout(self) -> None:
+        # One timer, moved on when it finds that octets have come since: not one for each read.
+        transport = self.transport
+        silent = self.loop.time() - transport.received_at
+        rest = self._read_timeout - silent
+        if transport.reading_paused:
+            rest = self._read_timeout
+        if rest > 0:
+            self._read_timer = self.loop.call_later(rest, self._check_read_timeout)
+            return
+        self.abort(self._options.translate(ReadTimedOut(self._read_timeout)))
+
+    def _stop_read_timeout(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
+            self.transport.watch(-1)
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once, when no more of the response will come."""
+        if self.ended:
+            callback()
+        else:
+            self._on_end = callback
+
+    def _end(self) -> None:
+        """No more of the response will come."""
+        if self.ended:
+            return
+        self.ended = True
+        self.ended_at = self.loop.time()
+        self._stop_read_timeout()
+        callback, self._on_end = self._on_end, None
+        if callback is not None:
+            callback()
+        if self._upload is not None:
+            # The peer has answered in full and reads no more of the request.
+            self._upload.cancel()
+        else:
+            self._finish_if_done()
+
+    def _finish_if_done(self) -> None:
+        if self.ended and self._upload is None:
+            core = self.transport.core
+            if not core.available_streams:
+                self.transport.close()
+            self.transport.remove(self)
+
+    def _set_error(self, error: BaseException) -> None:
+        if self._error is not None:
+            return
+        self._error = error
+        _settle(self._continue_waiter, False)
+        waiter = self._head_waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(error)
+        stream = self._content
+        if stream is not None and not stream.is_eof():
+            stream.set_exception(error)
+
+    def _fail(self, error: ProtocolError) -> None:
+        if self.ended:
+            return
+        self._set_error(self._options.translate(error))
+        self._end()
+
+    def connection_lost(self, cause: BaseException | None) -> None:
+        """The connection is gone."""
+        if not self.ended:
+            lost = PeerClosed()
+            lost.__cause__ = cause
+            self._set_error(self._options.translate(lost))
+            self._end()
+
+    def abort(self, error: BaseException) -> None:
+        """Fail whoever waits with `error`, and close the connection."""
+        if self.ended and self._upload is None:
+            return
+        self._set_error(error)
+        self.transport.core.reset_stream(self.stream_id)
+        self.transport.abort()
+        self._end()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """The user is done: a connection with an unread rest is closed, not read out. Idempotent.
+
+        `error` is what a later read gets, if the content was not read to its end.
+        """
+        if error is not None:
+            self._discard(error)
+        if self.ended and self._upload is None:
+            return
+        if not self.ended:
+            self.transport.core.reset_stream(self.stream_id)
+            self.transport.close()
+        self._decoder = None
+        self._end()
+
+
+    def _discard(self, error: BaseException) -> None:
+        self._first = None
+        self._decoder = None
+        if self._error is None:
+            self._set_error(error)
+        if self._content is not None:
+            self._content.discard(error)
+
+
+class ReadTimedOut(Exception):
+    """Nothing was received for so many seconds; translated like a protocol error."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"nothing received for {seconds:g} seconds")
+        self.seconds = seconds
+
+
+def _settle(waiter: asyncio.Future[bool] | None, result: bool) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(result)

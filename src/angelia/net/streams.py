@@ -1,0 +1,722 @@
+"""StreamReader and DataQueue: what an exchange delivers into, and a user reads from.
+
+Owns: buffered content, the one waiting reader, high and low water marks. Knows nothing of HTTP
+framing or sockets; it asks its `FlowControl` to pause and resume.
+
+A reader takes what is buffered without suspending, and suspends only when nothing is. Data that came
+before an error is delivered before the error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import io
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from angelia.errors import EofStream
+
+__all__ = (
+    "DEFAULT_LIMIT",
+    "EMPTY_PAYLOAD",
+    "AsyncStreamIterator",
+    "ChunkTupleIterator",
+    "DataQueue",
+    "EmptyStreamReader",
+    "FlowControl",
+    "FlowControlDataQueue",
+    "StreamReader",
+)
+
+T = TypeVar("T")
+
+# Two reads of the largest size that event loops do; less costs throughput, more only memory.
+DEFAULT_LIMIT: Final = 2**18
+
+# A line that an application did not limit otherwise: `iter_lines` on an endless line must end.
+DEFAULT_MAX_LINE: Final = 2**20
+
+# From this size on, `read()` gathers into one growing buffer that becomes the result uncopied.
+GATHER_SIZE: Final = 2**18
+
+
+class FlowControl(Protocol):
+    """Who can stop and restart the flow into a stream."""
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+class AsyncStreamIterator(Generic[T]):
+    """Iterates over what a coroutine function returns until that is empty."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, read: Callable[[], Awaitable[T]]) -> None:
+        self._read = read
+
+    def __aiter__(self) -> AsyncStreamIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            item = await self._read()
+        except EofStream:
+            raise StopAsyncIteration from None
+        if item == b"":
+            raise StopAsyncIteration
+        return item
+
+
+class ChunkTupleIterator:
+    """Iterates over ``(data, end_of_http_chunk)`` pairs."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: StreamReader) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> ChunkTupleIterator:
+        return self
+
+    async def __anext__(self) -> tuple[bytes, bool]:
+        item = await self._stream.readchunk()
+        if item == (b"", False):
+            raise StopAsyncIteration
+        return item
+
+
+class StreamReader:
+    """A stream of bytes with one reader and flow control.
+
+    `limit` is in octets: above twice as many the flow is paused, below it is resumed. Reading from
+    two tasks at a time raises RuntimeError. Every reading method is safe to cancel: what was not
+    returned stays in the stream.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_chunk_ends",
+        "_chunks",
+        "_eof",
+        "_eof_callbacks",
+        "_eof_waiter",
+        "_exception",
+        "_high",
+        "_loop",
+        "_low",
+        "_offset",
+        "_paused",
+        "_protocol",
+        "_read_chunk_size",
+        "_size",
+        "_taken",
+        "_timer",
+        "_waiter",
+        "total_bytes",
+        "total_compressed_bytes",
+    )
+
+    def __init__(
+        self,
+        protocol: FlowControl,
+        limit: int,
+        *,
+        timer: AbstractContextManager[Any] | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._protocol = protocol
+        self._low = limit
+        self._high = limit * 2
+        self._timer = timer
+        self._loop = asyncio.get_running_loop() if loop is None else loop
+        self._chunks: collections.deque[bytes] = collections.deque()
+        self._offset = 0
+        self._size = 0
+        self._taken = 0
+        self._eof = False
+        self._paused = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._eof_waiter: asyncio.Future[None] | None = None
+        self._exception: BaseException | None = None
+        self._eof_callbacks: list[Callable[[], None]] | None = None
+        # Where HTTP chunks end, in octets from the stream's begin; None when they are not tracked.
+        self._chunk_ends: collections.deque[int] | None = None
+        self._read_chunk_size = 0
+        self.total_bytes = 0
+        self.total_compressed_bytes: int | None = None
+
+    def __repr__(self) -> str:
+        facts = [type(self).__name__]
+        if self._size:
+            facts.append(f"{self._size} bytes")
+        if self._eof:
+            facts.append("eof")
+        if self._waiter is not None:
+            facts.append("reader waits")
+        if self._exception is not None:
+            facts.append(f"error {self._exception!r}")
+        return f"<{' '.join(facts)}>"
+
+    # --- facts ---------------------------------------------------------------------------------
+
+    @property
+    def total_raw_bytes(self) -> int:
+        """Octets of content on the wire, before decoding."""
+        compressed = self.total_compressed_bytes
+        return self.total_bytes if compressed is None else compressed
+
+    def get_read_buffer_limits(self) -> tuple[int, int]:
+        """The low and the high water mark, in octets."""
+        return self._low, self._high
+
+    def set_read_chunk_size(self, n: int) -> None:
+        """Prepare for reads of `n` octets: the water marks will not be below that."""
+        self._read_chunk_size = n
+        if n > self._low:
+            self._low = n
+            self._high = n * 2
+
+    def exception(self) -> BaseException | None:
+        """The error that ended the stream, if one did."""
+        return self._exception
+
+    def is_eof(self) -> bool:
+        """Whether the last octet has come; some may still be unread."""
+        return self._eof
+
+    def at_eof(self) -> bool:
+        """Whether the last octet has been read."""
+        return self._eof and not self._size
+
+    @property
+    def buffered(self) -> int:
+        """Octets that have come and are unread."""
+        return self._size
+
+    # --- the delivering side -------------------------------------------------------------------
+
+    def feed_data(self, data: bytes, size: int = 0) -> bool:
+        """Deliver content; return whether the flow was paused for it. `size` is not used."""
+        if self._eof:
+            raise RuntimeError("data after the end of the stream")
+        length = len(data)
+        if not length:
+            return False
+        self._chunks.append(data)
+        self._size += length
+        self.total_bytes += length
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+        if self._size > self._high and not self._paused:
+            self._paused = True
+            self._protocol.pause_reading()
+        return self._paused
+
+    def feed_eof(self) -> None:
+        """The last octet has been delivered."""
+        if self._eof:
+            return
+        self._eof = True
+        self._wake()
+        callbacks = self._eof_callbacks
+        if callbacks:
+            self._eof_callbacks = None
+            for callback in callbacks:
+                self._run_callback(callback)
+
+    def set_exception(
+        self, exc: BaseException, exc_cause: BaseException | None = None
+    ) -> None:
+        """End the stream with an error, which the reader gets after what is buffered."""
+        if exc_cause is not None and exc.__cause__ is None:
+            exc.__cause__ = exc_cause
+        self._exception = exc
+        self._eof_callbacks = None
+        for waiter in (self._waiter, self._eof_waiter):
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(exc)
+
+    def begin_http_chunk_receiving(self) -> None:
+        """From now on the ends of HTTP chunks are kept for `readchunk`."""
+        if self._chunk_ends is None:
+            if self.total_bytes:
+                raise RuntimeError("HTTP chunks begin with the stream")
+            self._chunk_ends = collections.deque()
+
+    def end_http_chunk_receiving(self) -> None:
+        """An HTTP chunk ends here."""
+        ends = self._chunk_ends
+        if ends is None:
+            raise RuntimeError("begin_http_chunk_receiving() was not called")
+        # An empty chunk, or one whose octets a decoder keeps back, has no end of its own.
+        if self.total_bytes == (ends[-1] if ends else 0) or self.total_bytes == self._taken:
+            return
+        ends.append(self.total_bytes)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def discard(self, exc: BaseException) -> None:
+        """Forget what is buffered; whoever reads on gets `exc`, also after the end."""
+        if self._eof and not self._size:
+            return
+        self._chunks.clear()
+        self._size = self._offset = 0
+        self._eof = False
+        self.set_exception(exc)
+
+    def _wake(self) -> None:
+        for waiter in (self._waiter, self._eof_waiter):
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
+    def _run_callback(self, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except Exception as error:
+            self._loop.call_exception_handler(
+                {"message": f"on_eof callback {callback!r} failed", "exception": error}
+            )
+
+    # --- the reading side ----------------------------------------------------------------------
+
+    def on_eof(self, callback: Callable[[], None]) -> None:
+        """Call `callback` at the end of the stream; at once if it has been reached."""
+        if self._eof:
+            self._run_callback(callback)
+        elif self._eof_callbacks is None:
+            self._eof_callbacks = [callback]
+        else:
+            self._eof_callbacks.append(callback)
+
+    async def wait_eof(self) -> None:
+        """Wait until the last octet has come; it need not be read."""
+        if self._eof:
+            return
+        if self._exception is not None:
+            raise self._exception
+        waiter = self._eof_waiter = self._loop.create_future()
+        try:
+            await waiter
+        finally:
+            self._eof_waiter = None
+
+    def unread_data(self, data: bytes) -> None:
+        """Put `data` back, to be read next. Deprecated: keep it where it was read."""
+        warnings.warn("unread_data() is deprecated", DeprecationWarning, stacklevel=2)
+        if not data:
+            return
+        chunks = self._chunks
+        if self._offset:
+            chunks[0] = chunks[0][self._offset :]
+            self._offset = 0
+        chunks.appendleft(data)
+        self._size += len(data)
+        self._taken -= len(data)
+
+    async def _wait(self, name: str) -> None:
+        """Wait for data, the end or an error."""
+        if self._waiter is not None:
+            raise RuntimeError(f"{name}() while another coroutine waits for data of this stream")
+        waiter = self._waiter = self._loop.create_future()
+        try:
+            if self._timer is None:
+                await waiter
+            else:
+                with self._timer:
+                    await waiter
+        finally:
+            self._waiter = None
+
+    async def readany(self) -> bytes:
+        """All that is buffered, or, when nothing is, what comes next; ``b""`` at the end."""
+        while not self._size:
+            if self._eof:
+                return b""
+            if self._exception is not None:
+                raise self._exception
+            await self._wait("readany")
+        return self._take_all()
+
+    async def read(self, n: int = -1) -> bytes:
+        """At most `n` octets, at least one unless the stream ends; with -1 all until the end."""
+        if n < 0:
+            return await self._read_to_end()
+        if n == 0:
+            return b""
+        while not self._size:
+            if self._eof:
+                return b""
+            if self._exception is not None:
+                raise self._exception
+            await self._wait("read")
+        return self._take(n)
+
+    async def _read_to_end(self) -> bytes:
+        if self._eof:
+            return self._take_all() if self._size else b""
+        blocks: list[bytes] = []
+        try:
+            return await self._gather(blocks)
+        except asyncio.CancelledError:
+            self._put_back(b"".join(blocks))
+            raise
+
+    async def _gather(self, blocks: list[bytes]) -> bytes:
+        size = 0
+        while size < GATHER_SIZE:
+            block = await self.readany()
+            if not block:
+                return b"".join(blocks)
+            blocks.append(block)
+            size += len(block)
+            if self._eof and not self._size:
+                return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        # BytesIO hands its own buffer out: the result is not copied once more.
+        gathered = io.BytesIO()
+        gathered.writelines(blocks)
+        blocks.clear()
+        try:
+            while block := await self.readany():
+                gathered.write(block)
+        except asyncio.CancelledError:
+            blocks.append(gathered.getvalue())
+            raise
+        return gathered.getvalue()
+
+    async def readline(self, *, max_line_length: int | None = None) -> bytes:
+        """Up to and with the next LF, or to the end; ValueError for a longer line."""
+        return await self._read_until(b"\n", max_line_length or self._high, "readline")
+
+    async def readuntil(self, separator: bytes = b"\n", *, max_size: int | None = None) -> bytes:
+        """Up to and with `separator`, or to the end; ValueError beyond `max_size` octets."""
+        if not separator:
+            raise ValueError("separator is empty")
+        return await self._read_until(separator, max_size or self._high, "readuntil")
+
+    async def _read_until(self, separator: bytes, limit: int, name: str) -> bytes:
+        line = bytearray()
+        width = len(separator)
+        while True:
+            while self._size:
+                chunk = self._chunks[0]
+                start = self._offset
+                # A separator may begin in what was taken and end in this chunk.
+                overlap = bytes(line[-(width - 1) :]) if width > 1 and line else b""
+                if overlap:
+                    joint = (overlap + chunk[start : start + width - 1]).find(separator)
+                    end = start + joint + width - len(overlap) if joint >= 0 else -1
+                else:
+                    end = -1
+                if end < 0:
+                    found = chunk.find(separator, start)
+                    end = found + width if found >= 0 else -1
+                size = (len(chunk) if end < 0 else end) - start
+                if len(line) + size > limit:
+                    raise ValueError(f"no separator within {limit} bytes")
+                line += self._take(size)
+                if end >= 0:
+                    return bytes(line)
+            if self._eof:
+                return bytes(line)
+            if self._exception is not None:
+                raise self._exception
+            try:
+                await self._wait(name)
+            except asyncio.CancelledError:
+                self._put_back(bytes(line))
+                raise
+
+    def _put_back(self, data: bytes) -> None:
+        if data:
+            self._chunks.appendleft(data)
+            self._size += len(data)
+            self._taken -= len(data)
+
+    async def readexactly(self, n: int) -> bytes:
+        """Exactly `n` octets; `asyncio.IncompleteReadError` where the stream ends before."""
+        blocks: list[bytes] = []
+        missing = n
+        while missing > 0:
+            try:
+                block = await self.read(missing)
+            except asyncio.CancelledError:
+                self._put_back(b"".join(blocks))
+                raise
+            if not block:
+                partial = b"".join(blocks)
+                raise asyncio.IncompleteReadError(partial, n)
+            blocks.append(block)
+            missing -= len(block)
+        return b"".join(blocks)
+
+    async def readchunk(self) -> tuple[bytes, bool]:
+        """``(data, end_of_http_chunk)``; ``(b"", False)`` at the end of the stream.
+
+        Without chunked coding, data as it comes, and no ends.
+        """
+        while True:
+            ends = self._chunk_ends
+            if ends:
+                end = ends[0]
+                if end <= self._taken:
+                    ends.popleft()
+                    if end == self._taken:
+                        return b"", True
+                    continue
+                if self._taken + self._size >= end:
+                    ends.popleft()
+                    return self._take(end - self._taken), True
+            if self._size:
+                # The next octets; more of the chunk may follow.
+                return self._take(len(self._chunks[0]) - self._offset), False
+            if self._eof:
+                return b"", False
+            if self._exception is not None:
+                raise self._exception
+            await self._wait("readchunk")
+
+    def read_nowait(self, n: int = -1) -> bytes:
+        """At most `n` octets of what is buffered; with -1 all of it. Never waits."""
+        if self._exception is not None and not self._size:
+            raise self._exception
+        if self._waiter is not None and not self._waiter.done():
+            raise RuntimeError("read_nowait() while a coroutine waits for data of this stream")
+        if not self._size or n == 0:
+            return b""
+        return self._take_all() if n < 0 else self._take(n)
+
+    # --- iteration -----------------------------------------------------------------------------
+
+    def __aiter__(self) -> AsyncStreamIterator[bytes]:
+        """Iterate over lines."""
+        return AsyncStreamIterator(self.readline)
+
+    def iter_chunked(self, n: int) -> AsyncStreamIterator[bytes]:
+        """Iterate over pieces of at most `n` octets."""
+        self.set_read_chunk_size(n)
+        return AsyncStreamIterator(lambda: self.read(n))
+
+    def iter_any(self) -> AsyncStreamIterator[bytes]:
+        """Iterate over data as it comes: the fastest way."""
+        return AsyncStreamIterator(self.readany)
+
+    def iter_chunks(self) -> ChunkTupleIterator:
+        """Iterate over ``(data, end_of_http_chunk)``."""
+        return ChunkTupleIterator(self)
+
+    async def iter_lines(self, *, max_line: int = DEFAULT_MAX_LINE) -> AsyncIterator[bytes]:
+        """Iterate over lines of at most `max_line` octets; ValueError for a longer one.
+
+        Unlike ``async for line in stream`` the limit has nothing to do with the size of the read
+        buffer, so that long lines (server-sent events, JSON lines) are a matter of `max_line`.
+        """
+        while line := await self.readline(max_line_length=max_line):
+            yield line
+
+    # --- taking --------------------------------------------------------------------------------
+
+    def _take_all(self) -> bytes:
+        chunks = self._chunks
+        first = chunks.popleft()
+        if self._offset:
+            first = first[self._offset :]
+            self._offset = 0
+        if chunks:
+            first += b"".join(chunks)
+            chunks.clear()
+        self._taken += self._size
+        self._size = 0
+        if self._paused:
+            self._resume()
+        return first
+
+    def _take(self, n: int) -> bytes:
+        """At most `n` octets of what is buffered."""
+        if n >= self._size:
+            return self._take_all()
+        chunks = self._chunks
+        pieces: list[bytes] = []
+        missing = n
+        while missing:
+            first = chunks[0]
+            offset = self._offset
+            size = len(first) - offset
+            if size > missing:
+                pieces.append(first[offset : offset + missing])
+                self._offset = offset + missing
+                missing = 0
+            else:
+                pieces.append(first[offset:] if offset else first)
+                chunks.popleft()
+                self._offset = 0
+                missing -= size
+        self._size -= n
+        self._taken += n
+        if self._paused and self._size < self._low:
+            self._resume()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _resume(self) -> None:
+        self._paused = False
+        self._protocol.resume_reading()
+
+
+class _NoFlow:
+    """Flow control for a stream into which nothing flows."""
+
+    def pause_reading(self) -> None:
+        """Nothing to pause."""
+
+    def resume_reading(self) -> None:
+        """Nothing to resume."""
+
+
+class EmptyStreamReader(StreamReader):
+    """A stream without content that has ended; one object serves all who need one."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self._protocol = _NoFlow()
+        self._low, self._high = DEFAULT_LIMIT, 2 * DEFAULT_LIMIT
+        self._timer = None
+        self._chunks = collections.deque()
+        self._offset = self._size = self._taken = 0
+        self._eof = True
+        self._paused = False
+        self._waiter = self._eof_waiter = None
+        self._exception = None
+        self._eof_callbacks = None
+        self._chunk_ends = None
+        self._read_chunk_size = 0
+        self.total_bytes = 0
+        self.total_compressed_bytes = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    def _run_callback(self, callback: Callable[[], None]) -> None:
+        callback()
+
+    def set_exception(
+        self, exc: BaseException, exc_cause: BaseException | None = None
+    ) -> None:
+        """Nothing: this stream has ended, and is shared."""
+
+    def set_read_chunk_size(self, n: int) -> None:
+        """Nothing: no data will come."""
+
+    def discard(self, exc: BaseException) -> None:
+        """Nothing: there is nothing to forget."""
+
+
+EMPTY_PAYLOAD: Final = EmptyStreamReader()
+
+
+class DataQueue(Generic[T]):
+    """A queue of items with one reader, that ends once: `EofStream` is raised after the last."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._eof = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._exception: BaseException | None = None
+        self._items: collections.deque[tuple[T, int]] = collections.deque()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def is_eof(self) -> bool:
+        """Whether the last item has come."""
+        return self._eof
+
+    def at_eof(self) -> bool:
+        """Whether the last item has been read."""
+        return self._eof and not self._items
+
+    def exception(self) -> BaseException | None:
+        """The error that ended the queue, if one did."""
+        return self._exception
+
+    def set_exception(
+        self, exc: BaseException, exc_cause: BaseException | None = None
+    ) -> None:
+        """End the queue with an error, which the reader gets after the items that came before."""
+        if exc_cause is not None and exc.__cause__ is None:
+            exc.__cause__ = exc_cause
+        self._eof = True
+        self._exception = exc
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(exc)
+
+    def feed_data(self, data: T, size: int = 0) -> None:
+        """Add an item of `size` octets."""
+        self._items.append((data, size))
+        self._wake()
+
+    def feed_eof(self) -> None:
+        """The last item has been added."""
+        self._eof = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def read(self) -> T:
+        """The next item; EofStream after the last, or the error that was set."""
+        while not self._items:
+            if self._exception is not None:
+                raise self._exception
+            if self._eof:
+                raise EofStream
+            if self._waiter is not None:
+                raise RuntimeError("read() while another coroutine waits for an item")
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self._take()
+
+    def _take(self) -> T:
+        return self._items.popleft()[0]
+
+    def __aiter__(self) -> AsyncStreamIterator[T]:
+        return AsyncStreamIterator(self.read)
+
+
+class FlowControlDataQueue(DataQueue[T]):
+    """A `DataQueue` that pauses the flow above twice `limit` octets, and resumes it below `limit`."""
+
+    def __init__(
+        self, protocol: FlowControl, limit: int, *, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(loop)
+        self._protocol = protocol
+        self._low = limit
+        self._high = limit * 2
+        self._size = 0
+        self._paused = False
+
+    def feed_data(self, data: T, size: int = 0) -> None:
+        super().feed_data(data, size)
+        self._size += size
+        if self._size > self._high and not self._paused:
+            self._paused = True
+            self._protocol.pause_reading()
+
+    def _take(self) -> T:
+        item, size = self._items.popleft()
+        self._size -= size
+        if self._paused and self._size < self._low:
+            self._paused = False
+            self._protocol.resume_reading()
+        return item
+

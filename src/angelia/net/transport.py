@@ -1,0 +1,257 @@
+"""Transport: the only asyncio.Protocol. Bytes <-> core, events -> exchanges, pause and resume.
+
+Owns: the socket's transport, reading and writing flow, the exchanges under way on this connection.
+Knows nothing of pools or of HTTP's grammar: the core decides what the octets mean, the connector
+what becomes of the connection, through the one callback `on_change`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from angelia.core.h1 import H1ClientConnection
+from angelia.core.interface import Event, Failed
+from angelia.errors import ClientConnectionResetError
+from angelia.net.connection_key import ConnectionKey
+from angelia.net.exchange import Exchange
+from angelia.net.timings import DialTimings
+
+__all__ = ("Transport",)
+
+# Larger sums of buffers are written as a list: joining them would copy a large body once more.
+JOIN_SIZE: Final = 64 * 1024
+
+
+class Transport(asyncio.Protocol):
+    """One connection: a core, its socket, and the exchanges on it.
+
+    `on_change` is called when an exchange has ended, and once when the connection is lost.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_drain_waiters",
+        "_lost",
+        "_reading_paused",
+        "_socket",
+        "_watched",
+        "_writing_paused",
+        "core",
+        "exchanges",
+        "idle_since",
+        "key",
+        "loop",
+        "on_change",
+        "received_at",
+        "served",
+        "timings",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.core = H1ClientConnection()
+        self.exchanges: dict[int, Exchange] = {}
+        self.on_change: Callable[[Transport], None] | None = None
+        self.received_at = 0.0
+        self.idle_since = 0.0
+        self.served = 0
+        # What the connection is good for, and what making it took; its dialler says.
+        self.key: ConnectionKey | None = None
+        self.timings: DialTimings | None = None
+        self._socket: asyncio.Transport | None = None
+        self._lost = False
+        self._closed: asyncio.Future[None] | None = None
+        self._reading_paused = False
+        self._writing_paused = False
+        self._watched = 0
+        self._drain_waiters: set[asyncio.Future[None]] = set()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._lost else f"{len(self.exchanges)} open"
+        peer = self.get_extra_info("peername")
+        return f"<{type(self).__name__} {peer} HTTP/1.1 {state} served={self.served}>"
+
+    # --- questions -----------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether octets can still be exchanged."""
+        socket = self._socket
+        return socket is not None and not self._lost and not socket.is_closing()
+
+    @property
+    def available_streams(self) -> int:
+        """How many exchanges may begin now."""
+        return self.core.available_streams if self.is_open else 0
+
+    @property
+    def socket_transport(self) -> asyncio.Transport | None:
+        """The event loop's transport; None once the connection is lost."""
+        return self._socket
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What the event loop's transport knows: ``peername``, ``ssl_object``, ``socket``..."""
+        return default if self._socket is None else self._socket.get_extra_info(name, default)
+
+    # --- the event loop's calls ----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # start_tls() and uvloop hand over transports that share no class; the face is the same.
+        self._socket = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        if self._watched:
+            self.received_at = self.loop.time()
+        self._dispatch(self.core.receive_data(data))
+
+    def eof_received(self) -> bool:
+        self._dispatch(self.core.receive_eof())
+        return False
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._lost = True
+        self._dispatch(self.core.receive_eof(), exc)
+        for exchange in tuple(self.exchanges.values()):
+            exchange.connection_lost(exc)
+        self.exchanges.clear()
+        for waiter in self._drain_waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
+        self._socket = None
+        self._changed()
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        for waiter in self._drain_waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _dispatch(self, events: list[Event], cause: BaseException | None = None) -> None:
+        exchanges = self.exchanges
+        for event in events:
+            if type(event) is Failed:
+                if cause is not None:
+                    event.error.__cause__ = cause
+                exchange = exchanges.get(event.stream_id)
+                if exchange is not None:
+                    exchange.deliver(event)
+                # The core has given the connection up.
+                self.close()
+            else:
+                exchange = exchanges.get(event.stream_id)
+                if exchange is not None:
+                    exchange.deliver(event)
+
+    def _changed(self) -> None:
+        if self.on_change is not None:
+            self.on_change(self)
+
+    # --- exchanges -----------------------------------------------------------------------------
+
+    def add(self, exchange: Exchange) -> None:
+        """An exchange begins."""
+        self.exchanges[exchange.stream_id] = exchange
+        self.served += 1
+        if self._reading_paused:
+            self.resume_reading()
+
+    def remove(self, exchange: Exchange) -> None:
+        """An exchange has ended; the connection may be free for another one."""
+        if self.exchanges.pop(exchange.stream_id, None) is not None:
+            self._changed()
+
+    def watch(self, step: int) -> None:
+        """Count those (`step` is 1 or -1) who need to know when octets came: `received_at`."""
+        self._watched += step
+        if step > 0:
+            self.received_at = self.loop.time()
+
+    # --- flow ----------------------------------------------------------------------------------
+
+    def hold(self, exchange: Exchange) -> None:
+        """A reader is slow: without windows the whole connection waits for it."""
+        if not self.core.has_windows and exchange.stream_id in self.exchanges:
+            self.pause_reading()
+
+    @property
+    def reading_paused(self) -> bool:
+        """Whether the socket is not being read, because a reader is slow."""
+        return self._reading_paused
+
+    def pause_reading(self) -> None:
+        if not self._reading_paused and self._socket is not None and not self._lost:
+            self._reading_paused = True
+            self._socket.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._reading_paused:
+            self._reading_paused = False
+            if self._watched:
+                self.received_at = self.loop.time()
+            if self._socket is not None and not self._socket.is_closing():
+                self._socket.resume_reading()
+
+    def flush(self) -> None:
+        """Write what the core wants to send: one write for a head and a small body."""
+        buffers = self.core.data_to_send()
+        if not buffers:
+            return
+        socket = self._socket
+        if socket is None or socket.is_closing():
+            raise ClientConnectionResetError("Cannot write to closing transport")
+        if len(buffers) == 1:
+            socket.write(buffers[0])
+        elif sum(map(len, buffers)) <= JOIN_SIZE:
+            socket.write(b"".join(buffers))
+        else:
+            socket.writelines(buffers)
+
+    async def drain(self) -> None:
+        """Wait until the socket takes more; ClientConnectionResetError when it never will."""
+        if self._lost:
+            raise ClientConnectionResetError("Connection lost")
+        if not self._writing_paused:
+            return
+        waiter = self.loop.create_future()
+        self._drain_waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._drain_waiters.discard(waiter)
+        if self._lost:
+            raise ClientConnectionResetError("Connection lost")
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close when what was written is out; TLS says goodbye. Idempotent."""
+        if self._socket is not None:
+            self._resume_for_close()
+            self._socket.close()
+
+    def abort(self) -> None:
+        """Close at once, losing what was not written yet. Idempotent."""
+        if self._socket is not None:
+            self._socket.abort()
+
+    def _resume_for_close(self) -> None:
+        # A paused TLS transport would never see the peer's close_notify.
+        if self._reading_paused:
+            self.resume_reading()
+
+    async def wait_closed(self) -> None:
+        """Wait until the socket is closed."""
+        if self._lost or self._socket is None:
+            return
+        if self._closed is None:
+            self._closed = self.loop.create_future()
+        await asyncio.shield(self._closed)
+
+
