@@ -30,6 +30,8 @@ __all__ = (
     "PartHead",
     "boundary_parameter",
     "check_boundary",
+    "media_type",
+    "multipart_boundary",
     "serialize_content_disposition",
     "serialize_part_head",
 )
@@ -71,6 +73,46 @@ class MultipartEnd(NamedTuple):
 
 
 MultipartEvent: TypeAlias = PartHead | PartData | PartEnd | MultipartEnd
+
+
+# --- what a Content-Type field says ------------------------------------------------------------
+
+_PARAMETER: Final = re.compile(
+    r"[ \t]*;[ \t]*(?:([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*=[ \t]*"
+    r"(?:\"((?:[^\"\\]|\\.)*)\"|([^;\"]*)))?"
+)
+_ESCAPE: Final = re.compile(r"\\(.)")
+
+
+def media_type(content_type: str) -> tuple[str, dict[str, str]]:
+    """Type and parameters of a Content-Type value; names and the type in lower case.
+
+    Of a parameter that is repeated the first counts. Ends at what is malformed.
+    """
+    essence, semicolon, rest = content_type.partition(";")
+    parameters: dict[str, str] = {}
+    rest = semicolon + rest
+    position = 0
+    while match := _PARAMETER.match(rest, position):
+        position = match.end()
+        name, quoted, plain = match.groups()
+        if name is not None:
+            value = plain.strip(" \t") if quoted is None else _ESCAPE.sub(r"\1", quoted)
+            parameters.setdefault(name.lower(), value)
+    return essence.strip(" \t").lower(), parameters
+
+
+def multipart_boundary(content_type: str) -> tuple[str, str]:
+    """Subtype and boundary of a multipart Content-Type value; ValueError if it has none."""
+    essence, parameters = media_type(content_type)
+    kind, _, subtype = essence.partition("/")
+    if kind != "multipart" or not subtype:
+        raise ValueError(f"multipart/* content type expected, got: {excerpt(content_type)}")
+    boundary = parameters.get("boundary")
+    if boundary is None:
+        raise ValueError(f"boundary missed for Content-Type: {excerpt(content_type)}")
+    check_boundary(boundary)
+    return subtype, boundary
 
 
 # --- receiving ---------------------------------------------------------------------------------
@@ -335,7 +377,7 @@ def serialize_part_head(fields: Iterable[tuple[str, str]]) -> bytes:
             raise ValueError(f"control character in the value of {name}: {value!r}")
         lines.append(f"{name}: {value}\r\n")
     lines.append("\r\n")
-    return "".join(lines).encode("utf-8")
+    return "".join(lines).encode("utf-8", "surrogateescape")
 
 
 def serialize_content_disposition(
@@ -361,10 +403,15 @@ def serialize_content_disposition(
         if _CONTROL.search(value):
             raise ValueError(f"control character in the {name} parameter: {value!r}")
         if quote_fields and name.lower() == "filename":
-            pieces.append(f'{name}="{quote(value, safe="", encoding=charset)}"')
+            pieces.append(f'{name}="{_percent_encode(value, charset)}"')
         elif quote_fields and not value.isascii():
-            pieces.append(f"{name}*={charset}''{quote(value, safe='', encoding=charset)}")
+            pieces.append(f"{name}*={charset}''{_percent_encode(value, charset)}")
         else:
             escaped = value.replace("\\", "\\\\").replace('"', '\\"')
             pieces.append(f'{name}="{escaped}"')
     return "; ".join(pieces)
+
+
+def _percent_encode(value: str, charset: str) -> str:
+    # Names of files need not be text: what the system could not decode goes as the octets it is.
+    return quote(value, safe="", encoding=charset, errors="surrogateescape")

@@ -22,6 +22,7 @@ from angelia.net.payload_base import (
     Order,
     Payload,
     PayloadRegistry,
+    flat,
 )
 from angelia.net.payload_files import (
     READ_SIZE,
@@ -76,9 +77,7 @@ class BytesPayload(Payload):
             return
         if not isinstance(value, bytes | bytearray | memoryview):
             raise TypeError(f"value must be bytes-like, not {type(value).__name__}")
-        if isinstance(value, memoryview):
-            # Items may be larger than an octet, and may not lie side by side.
-            value = value.cast("B") if value.c_contiguous else value.tobytes()
+        value = flat(value)
         super().__init__(value, *args, **kwargs)
         self._size = len(value)
 
@@ -182,13 +181,14 @@ class AsyncIterablePayload(Payload):
         async for piece in self._begin():
             if not isinstance(piece, bytes | bytearray | memoryview):
                 raise TypeError(f"body yielded {type(piece).__name__}, not bytes")
-            size = piece.nbytes if isinstance(piece, memoryview) else len(piece)
+            piece = flat(piece)
+            size = len(piece)
             # An empty piece would be the chunk that ends a chunked body.
             if not size:
                 continue
             if left is not None:
                 if size > left:
-                    piece = memoryview(piece).cast("B")[:left]
+                    piece = memoryview(piece)[:left]
                     size = left
                 left -= size
             if size:
@@ -211,8 +211,7 @@ class AsyncIterablePayload(Payload):
     async def as_bytes(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
         """All pieces joined; they are kept, so that the body can be written after this."""
         if self._gathered is None:
-            pieces = [bytes(piece) async for piece in self._begin()]
-            self._gathered = b"".join(pieces)
+            self._gathered = b"".join([bytes(piece) async for piece in self._begin()])
         return self._gathered
 
     async def close(self) -> None:

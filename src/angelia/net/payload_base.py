@@ -23,6 +23,7 @@ __all__ = (
     "Order",
     "Payload",
     "PayloadRegistry",
+    "flat",
 )
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
@@ -33,6 +34,15 @@ Headers: TypeAlias = (
     | MultiDict[str]
     | MultiDictProxy[str]
 )
+
+
+def flat(data: BytesLike) -> BytesLike:
+    """`data` as a sequence of octets, which a memoryview need not be."""
+    if not isinstance(data, memoryview) or (data.itemsize == 1 and data.ndim == 1):
+        return data
+    # Items may be larger than an octet, and may not lie side by side.
+    return data.cast("B") if data.c_contiguous else data.tobytes()
+
 
 _CONTENT_TYPE: Final = "Content-Type"
 _CONTENT_DISPOSITION: Final = "Content-Disposition"

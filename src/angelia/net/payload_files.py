@@ -28,6 +28,7 @@ __all__ = (
     "IOBasePayload",
     "TextIOPayload",
     "charset_and_type",
+    "file_name",
 )
 
 # One read, in octets: a thread's turn costs as much as copying this, and memory stays small.
@@ -52,7 +53,8 @@ def _charset_of(content_type: str) -> str | None:
     return None
 
 
-def _file_name(value: Any) -> str | None:
+def file_name(value: Any) -> str | None:
+    """The last part of a file object's path; None where it has none."""
     name = getattr(value, "name", None)
     # Descriptors have numbers for names, and pseudo-files such as <stdin> none that means a thing.
     if isinstance(name, str) and name and not (name[0] == "<" and name[-1] == ">"):
@@ -92,7 +94,7 @@ class IOBasePayload(Payload):
         if not callable(getattr(value, "read", None)):
             raise TypeError(f"not a file: {value!r}")
         if len(args) < 3 and "filename" not in kwargs:
-            kwargs["filename"] = _file_name(value)
+            kwargs["filename"] = file_name(value)
         super().__init__(value, *args, **kwargs)
         self._lock = threading.Lock()
         self._closed = False
