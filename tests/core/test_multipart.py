@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,7 +27,7 @@ Part = tuple[tuple[tuple[str, str], ...], bytes]
 
 
 def decode(
-    pieces: list[bytes], boundary: str = "b", max_size: int = 65536, **options: int
+    pieces: list[bytes], boundary: str = "b", max_size: int = 65536, **options: Any
 ) -> list[Part]:
     """All parts; each piece is pulled empty before the next is given."""
     decoder = MultipartDecoder(boundary, **options)
@@ -326,7 +327,7 @@ class TestHeads:
 fields = st.lists(
     st.tuples(
         st.text("abcXYZ-", min_size=1, max_size=8),
-        st.text(st.characters(codec="utf-8", exclude_categories=("Cc",)), max_size=12).map(
+        st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=12).map(
             lambda value: value.strip(" \t")
         ),
     ),
