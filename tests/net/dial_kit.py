@@ -142,7 +142,7 @@ async def greeter(
             elif await reader.read(100) == b"ping":
                 writer.write(b"pong")
                 await reader.read()
-        except (OSError, asyncio.CancelledError):
+        except (OSError, EOFError, asyncio.CancelledError):
             pass
         finally:
             writer.close()

@@ -513,6 +513,10 @@ class TestTLS:
             await writer.drain()
             await reader.read()
 
+        async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"SSH-2.0-OpenSSH_9.9\r\n")
+            await reader.read()
+
         async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read(1)
             writer.transport.abort()
@@ -523,6 +527,9 @@ class TestTLS:
                 with pytest.raises(ClientConnectorSSLError) as caught:
                     await dialer.dial(key, Client)
                 assert isinstance(caught.value, ssl.SSLError)
+            async with greeter(handle=hasty) as port, dialling() as dialer:
+                with pytest.raises(ClientConnectorError):
+                    await dialer.dial(key._replace(port=port), Client)
             async with greeter(handle=rude) as port, dialling() as dialer:
                 with pytest.raises(ClientConnectorError):
                     await dialer.dial(key._replace(port=port), Client)

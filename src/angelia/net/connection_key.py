@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from angelia.core.auth import BasicAuth
     from yarl import URL
 
+    from angelia.core.auth import BasicAuth
     from angelia.net.tls import SSLArgument
 
 __all__ = ("ConnectionKey",)

@@ -10,12 +10,10 @@ TLS handshake, a proxy's answer. Name lookups are bounded by their resolver.
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from angelia.errors import (
     ClientConnectionError,
@@ -23,7 +21,6 @@ from angelia.errors import (
     ClientConnectorError,
     ClientError,
     ClientProxyConnectionError,
-    ConnectionTimeoutError,
     InvalidUrlClientError,
     UnixClientConnectorError,
 )
@@ -36,6 +33,7 @@ from angelia.net.addresses import (
     interleave,
     literal_result,
 )
+from angelia.net.attempts import SocketMaker, connect_socket
 from angelia.net.connection_key import ConnectionKey
 from angelia.net.handshakes import (
     TimeLimit,
@@ -46,7 +44,6 @@ from angelia.net.handshakes import (
     open_transport,
     start_tls,
 )
-from angelia.net.happy_eyeballs import connect_first, join_errors
 from angelia.net.lookup import DNSTrace, HostLookup
 from angelia.net.tls import SSLArgument, certificate_name, context_for
 
@@ -59,6 +56,15 @@ if TYPE_CHECKING:
 __all__ = ("AddrInfoType", "Dialer", "SocketFactoryType", "dial_pipe", "dial_unix")
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+
+class _Terms(NamedTuple):
+    """The conditions of one dial: seconds for each step, who watches, and who measures."""
+
+    sock_connect: float | None
+    traces: Sequence[DNSTrace] = ()
+    timings: DialTimings | None = None
+
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 DEFAULT_SOCKS_PORT = 1080
@@ -75,12 +81,15 @@ class _TLS:
         self.shutdown_timeout = shutdown_timeout
 
 
-async def _tls_for(key: ConnectionKey, shutdown_timeout: float | None) -> _TLS | None:
-    """The TLS settings of a connection to the key's host, None for a plain one."""
-    if not key.is_ssl:
-        return None
+async def _tls(key: ConnectionKey, shutdown_timeout: float | None) -> _TLS:
+    """The TLS settings of a connection to the key's host."""
     name = certificate_name(key.host, key.server_hostname)
     return _TLS(await context_for(key.ssl), name, shutdown_timeout)
+
+
+async def _tls_for(key: ConnectionKey, shutdown_timeout: float | None) -> _TLS | None:
+    """The same, None for a plain connection."""
+    return await _tls(key, shutdown_timeout) if key.is_ssl else None
 
 
 async def _open(
@@ -88,32 +97,19 @@ async def _open(
     sock: socket.socket,
     protocol_factory: Callable[[], P],
     tls: _TLS | None,
-    sock_connect: float | None,
-    timings: DialTimings | None,
+    terms: _Terms,
     error_class: type[ClientConnectorError] = ClientConnectorError,
 ) -> tuple[asyncio.Transport, P]:
     """The transport of a connected socket; failure and cancellation close the socket."""
     with connector_errors(key, error_class):
         if tls is None:
             return await open_transport(sock, protocol_factory)
-        with measured(timings, "tls"):
-            async with TimeLimit(key, sock_connect):
+        with measured(terms.timings, "tls"):
+            async with TimeLimit(key, terms.sock_connect):
                 transport = await open_tls_transport(
                     sock, tls.context, tls.name, shutdown_timeout=tls.shutdown_timeout
                 )
         return hand_over(key, transport, protocol_factory)
-
-
-async def _connect_socket(
-    sock: socket.socket, address: Any, key: ConnectionKey, sock_connect: float | None
-) -> None:
-    """Connect a socket, which failure and cancellation close."""
-    try:
-        async with TimeLimit(key, sock_connect):
-            await asyncio.get_running_loop().sock_connect(sock, address)
-    except BaseException:
-        sock.close()
-        raise
 
 
 def _port(key: ConnectionKey) -> int:
@@ -163,9 +159,7 @@ class Dialer:
             max_size=dns_cache_max_size,
         )
         self._family = family
-        self._local_addr = local_addr
-        self._socket_factory = socket_factory
-        self._delay = happy_eyeballs_delay
+        self._sockets = SocketMaker(local_addr, socket_factory, happy_eyeballs_delay)
         if interleave is None:
             interleave = 0 if happy_eyeballs_delay is None else 1
         self._interleave = interleave
@@ -215,14 +209,15 @@ class Dialer:
         `ClientProxyConnectionError` and `ClientHttpProxyError`; `InvalidUrlClientError` for a host
         that cannot be one. Cancellation closes every socket.
         """
+        terms = _Terms(sock_connect, traces, timings)
         try:
             if key.proxy is None:
-                return await self._dial_target(key, protocol_factory, sock_connect, traces, timings)
-            if key.proxy.scheme in DEFAULT_PORTS:
-                return await self._dial_http_proxy(
-                    key, protocol_factory, sock_connect, traces, timings
-                )
-            return await self._dial_socks(key, protocol_factory, sock_connect, traces, timings)
+                return await self._dial_target(key, protocol_factory, terms)
+            if key.proxy.scheme not in DEFAULT_PORTS:
+                return await self._dial_socks(key, protocol_factory, terms)
+            if key.is_ssl:
+                return await self._dial_tunnel(key, protocol_factory, terms)
+            return await self._dial_forward_proxy(key, protocol_factory, terms)
         except ClientError as error:
             # Whatever went wrong here, no byte of a request was near the network.
             error.request_sent = False
@@ -234,72 +229,61 @@ class Dialer:
         self,
         key: ConnectionKey,
         protocol_factory: Callable[[], P],
-        sock_connect: float | None,
-        traces: Sequence[DNSTrace],
-        timings: DialTimings | None,
+        terms: _Terms,
     ) -> tuple[asyncio.Transport, P]:
         check_host(key.host)
         tls = await _tls_for(key, self._ssl_shutdown_timeout)
-        sock = await self._connect(key, sock_connect, traces, timings)
-        return await _open(key, sock, protocol_factory, tls, sock_connect, timings)
+        sock = await self._connect(key, terms)
+        return await _open(key, sock, protocol_factory, tls, terms)
 
-    async def _dial_http_proxy(
-        self,
-        key: ConnectionKey,
-        protocol_factory: Callable[[], P],
-        sock_connect: float | None,
-        traces: Sequence[DNSTrace],
-        timings: DialTimings | None,
+    async def _dial_forward_proxy(
+        self, key: ConnectionKey, protocol_factory: Callable[[], P], terms: _Terms
+    ) -> tuple[asyncio.Transport, P]:
+        """RFC 9112 §3.2.2: plain HTTP is asked of the proxy itself, by an absolute target."""
+        check_host(key.host)
+        proxy = self._proxy_key(key)
+        refused = ClientProxyConnectionError
+        tls = await _tls_for(proxy, self._ssl_shutdown_timeout)
+        sock = await self._connect(proxy, terms, refused)
+        return await _open(proxy, sock, protocol_factory, tls, terms, refused)
+
+    async def _dial_tunnel(
+        self, key: ConnectionKey, protocol_factory: Callable[[], P], terms: _Terms
     ) -> tuple[asyncio.Transport, P]:
         # Imported at the first use: most programs have no proxy.
-        from angelia.net.tunnel import Tunnel, open_tunnel
+        from angelia.net.tunnel import Tunnel, connect_head, open_tunnel
 
         check_host(key.host)
         proxy = self._proxy_key(key)
         refused = ClientProxyConnectionError
-        # Everything that may wait for something else than the peer comes before the socket.
-        target_tls = await _tls_for(key, self._ssl_shutdown_timeout)
+        # What may be wrong with the request, and what waits for something else than the peer, comes
+        # before there is a socket.
+        request = connect_head(key, _port(key))
+        target_tls = await _tls(key, self._ssl_shutdown_timeout)
         proxy_tls = await _tls_for(proxy, self._ssl_shutdown_timeout)
-        sock = await self._connect(proxy, sock_connect, traces, timings, refused)
-        if target_tls is None:
-            return await _open(
-                proxy, sock, protocol_factory, proxy_tls, sock_connect, timings, refused
-            )
-        with measured(timings, "connect"):
-            transport, tunnel = await _open(
-                proxy, sock, Tunnel, proxy_tls, sock_connect, None, refused
-            )
+        sock = await self._connect(proxy, terms, refused)
+        with measured(terms.timings, "connect"):
+            quiet = terms._replace(timings=None)
+            transport, tunnel = await _open(proxy, sock, Tunnel, proxy_tls, quiet, refused)
             with connector_errors(proxy, refused):
-                async with TimeLimit(proxy, sock_connect):
-                    await open_tunnel(transport, tunnel, key, _port(key))
-        return await self._secure_tunnel(
-            key, transport, target_tls, protocol_factory, sock_connect, timings
-        )
-
-    async def _secure_tunnel(
-        self,
-        key: ConnectionKey,
-        tunnel: asyncio.Transport,
-        tls: _TLS,
-        protocol_factory: Callable[[], P],
-        sock_connect: float | None,
-        timings: DialTimings | None,
-    ) -> tuple[asyncio.Transport, P]:
+                async with TimeLimit(proxy, terms.sock_connect):
+                    await open_tunnel(transport, tunnel, key, request)
         with connector_errors(key):
-            with measured(timings, "tls"):
-                async with TimeLimit(key, sock_connect):
-                    transport = await start_tls(
-                        tunnel, tls.context, tls.name, shutdown_timeout=tls.shutdown_timeout
+            with measured(terms.timings, "tls"):
+                async with TimeLimit(key, terms.sock_connect):
+                    secure = await start_tls(
+                        transport,
+                        target_tls.context,
+                        target_tls.name,
+                        shutdown_timeout=target_tls.shutdown_timeout,
                     )
-            return hand_over(key, transport, protocol_factory)
+            return hand_over(key, secure, protocol_factory)
 
     async def _dial_socks(
         self,
         key: ConnectionKey,
         protocol_factory: Callable[[], P],
-        sock_connect: float | None,
-        traces: Sequence[DNSTrace],
-        timings: DialTimings | None,
+        terms: _Terms,
     ) -> tuple[asyncio.Transport, P]:
         from angelia.net.socks import SOCKS_SCHEMES, SocksClient
 
@@ -317,18 +301,18 @@ class Dialer:
         host = key.host
         if not kind.remote_dns:
             with connector_errors(key):
-                infos = await self._addresses(key, traces, timings)
+                infos = await self._addresses(key, terms)
             if kind.version == 4:
                 infos = [info for info in infos if info[0] == socket.AF_INET]
             if not infos:
                 raise ClientConnectorDNSError(key, OSError(None, "SOCKS4 needs an IPv4 address"))
             host = infos[0][4][0]
         refused = ClientProxyConnectionError
-        sock = await self._connect(proxy, sock_connect, traces, timings, refused)
-        with connector_errors(proxy, refused), measured(timings, "connect"):
-            async with TimeLimit(proxy, sock_connect):
+        sock = await self._connect(proxy, terms, refused)
+        with connector_errors(proxy, refused), measured(terms.timings, "connect"):
+            async with TimeLimit(proxy, terms.sock_connect):
                 sock = await client.negotiate(sock, host.partition("%")[0], _port(key))
-        return await _open(key, sock, protocol_factory, tls, sock_connect, timings)
+        return await _open(key, sock, protocol_factory, tls, terms)
 
     def _proxy_key(self, key: ConnectionKey) -> ConnectionKey:
         """The key of a direct connection to the key's proxy."""
@@ -344,9 +328,7 @@ class Dialer:
 
     # --- addresses and sockets -----------------------------------------------------------------
 
-    async def _addresses(
-        self, key: ConnectionKey, traces: Sequence[DNSTrace], timings: DialTimings | None
-    ) -> list[AddrInfoType]:
+    async def _addresses(self, key: ConnectionKey, terms: _Terms) -> list[AddrInfoType]:
         """The addresses of the key's host in the order in which they are to be tried."""
         host, port = key.host, _port(key)
         family = check_host(host)
@@ -354,8 +336,8 @@ class Dialer:
             results = [literal_result(host, port, family)]
         else:
             try:
-                with measured(timings, "dns"):
-                    results = await self._lookup.resolve(host, port, traces)
+                with measured(terms.timings, "dns"):
+                    results = await self._lookup.resolve(host, port, terms.traces)
             except ClientError:
                 raise
             except OSError as error:
@@ -374,98 +356,24 @@ class Dialer:
     async def _connect(
         self,
         key: ConnectionKey,
-        sock_connect: float | None,
-        traces: Sequence[DNSTrace],
-        timings: DialTimings | None,
+        terms: _Terms,
         error_class: type[ClientConnectorError] = ClientConnectorError,
     ) -> socket.socket:
         """A socket connected to one of the key's addresses."""
         with connector_errors(key, error_class):
             try:
-                infos = await self._addresses(key, traces, timings)
+                infos = await self._addresses(key, terms)
             except ClientConnectorDNSError as error:
                 if error_class is ClientProxyConnectionError:
                     raise error_class(key, error.os_error) from error
                 raise
-            local_infos = await self._local_addresses()
             try:
-                with measured(timings, "connect"):
-                    return await connect_first(
-                        infos,
-                        lambda info: self._attempt(info, key, local_infos, sock_connect),
-                        self._delay,
-                    )
-            except ExceptionGroup as failures:
-                errors = failures.exceptions
-            # The addresses may be out of date; the next request asks again.
-            self._lookup.forget(key.host, _port(key))
-            raise _failure(errors)
-
-    async def _local_addresses(self) -> Sequence[AddrInfoType]:
-        if self._local_addr is None:
-            return ()
-        host, port = self._local_addr
-        return await asyncio.get_running_loop().getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-
-    async def _attempt(
-        self,
-        info: AddrInfoType,
-        key: ConnectionKey,
-        local_infos: Sequence[AddrInfoType],
-        sock_connect: float | None,
-    ) -> socket.socket:
-        """One attempt at one address: a connected socket, or `OSError` and no socket."""
-        if self._socket_factory is None:
-            sock = socket.socket(info[0], info[1], info[2])
-        else:
-            sock = self._socket_factory(info)
-        try:
-            sock.setblocking(False)
-            _set_options(sock)
-            if self._local_addr is not None:
-                _bind(sock, info, local_infos)
-        except BaseException:
-            sock.close()
-            raise
-        await _connect_socket(sock, info[4], key, sock_connect)
-        return sock
-
-
-def _failure(errors: Sequence[Any]) -> OSError:
-    """What a failed series of attempts is called.
-
-    A timeout where there was nothing but timeouts, else what the addresses said.
-    """
-    refusals = [error for error in errors if not isinstance(error, ConnectionTimeoutError)]
-    failure: OSError = join_errors(refusals) if refusals else errors[-1]
-    return failure
-
-
-def _set_options(sock: socket.socket) -> None:
-    # A factory may make sockets that know no TCP.
-    with suppress(OSError):
-        # Our writes are whole messages; waiting to fill segments would only delay them.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    with suppress(OSError):
-        # Middleboxes forget idle connections in silence.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-
-
-def _bind(sock: socket.socket, info: AddrInfoType, local_infos: Sequence[AddrInfoType]) -> None:
-    """Bind to the local address of the attempt's family; `OSError` if there is none to bind to."""
-    failure = OSError(errno.EADDRNOTAVAIL, "local_addr is not of the address's family")
-    for local in local_infos:
-        if local[0] != info[0]:
-            continue
-        try:
-            sock.bind(local[4])
-        except OSError as error:
-            failure = OSError(error.errno, f"cannot bind to {local[4]}: {error.strerror}")
-        else:
-            return
-    raise failure
+                with measured(terms.timings, "connect"):
+                    return await self._sockets.connect(infos, key, terms.sock_connect)
+            except OSError:
+                # The addresses may be out of date; the next request asks again.
+                self._lookup.forget(key.host, _port(key))
+                raise
 
 
 # --- without addresses -------------------------------------------------------------------------
@@ -494,12 +402,13 @@ async def dial_unix(
         try:
             sock.setblocking(False)
             with measured(timings, "connect"):
-                await _connect_socket(sock, path, key, sock_connect)
+                await connect_socket(sock, path, key, sock_connect)
         except ClientError:
             raise
         except OSError as error:
             raise UnixClientConnectorError(path, key, error) from error
-        return await _open(key, sock, protocol_factory, tls, sock_connect, timings)
+        terms = _Terms(sock_connect, timings=timings)
+        return await _open(key, sock, protocol_factory, tls, terms)
     except ClientError as error:
         error.request_sent = False
         raise

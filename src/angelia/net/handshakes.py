@@ -178,7 +178,11 @@ async def open_tls_transport(
     """
     # In two steps, since a cancelled create_connection(ssl=...) may leave a transport behind that
     # nobody can reach; here it is always ours to abort.
-    plain, _ = await open_transport(sock, _Hold)
+    plain, hold = await open_transport(sock, _Hold)
+    if hold.early:
+        # RFC 8446 §4.1.2: a client speaks first; without these bytes nobody would understand more.
+        plain.abort()
+        raise ConnectionAbortedError("the server sent data before the TLS handshake")
     return await start_tls(plain, context, server_hostname, shutdown_timeout=shutdown_timeout)
 
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from angelia.errors import InvalidURL
 
 if TYPE_CHECKING:
-    from angelia.core.auth import BasicAuth
     from yarl import URL
+
+    from angelia.core.auth import BasicAuth
 
 __all__ = ("SOCKS_SCHEMES", "SocksClient", "SocksKind")
 

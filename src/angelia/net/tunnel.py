@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from angelia.core.auth import BasicAuth
 from angelia.core.h1 import H1ClientConnection
-from angelia.core.h1_wire import HeadLimits
+from angelia.core.h1_wire import HeadLimits, serialize_request_head
 from angelia.core.interface import Event, Failed, RequestHead, ResponseHead
 from angelia.errors import ClientHttpProxyError, LocalProtocolError
 
@@ -58,7 +59,7 @@ def connect_head(key: ConnectionKey, port: int) -> RequestHead:
     """The CONNECT request for a tunnel to the key's host.
 
     The proxy's own fields win over those made here. Nothing of the request that will use the
-    tunnel is in it.
+    tunnel is in it. Raises `ValueError` for fields that cannot be sent.
     """
     target = authority(key.host, port)
     given = key.proxy_headers or ()
@@ -75,18 +76,19 @@ def connect_head(key: ConnectionKey, port: int) -> RequestHead:
     framing = names & {"content-length", "transfer-encoding"}
     if framing:
         raise ValueError(f"proxy_headers cannot have {', '.join(sorted(framing))}")
-    return RequestHead("CONNECT", target, headers)
+    head = RequestHead("CONNECT", target, headers)
+    try:
+        serialize_request_head(head)
+    except LocalProtocolError as error:
+        raise ValueError(f"proxy_headers or the target cannot be sent: {error}") from error
+    return head
 
 
 def _credentials(key: ConnectionKey) -> str | None:
-    if key.proxy_auth is not None:
-        return key.proxy_auth.encode()
-    proxy = key.proxy
-    if proxy is None or (proxy.user is None and proxy.password is None):
-        return None
-    from angelia.core.auth import BasicAuth
-
-    return BasicAuth(proxy.user or "", proxy.password or "").encode()
+    auth = key.proxy_auth
+    if auth is None and key.proxy is not None:
+        auth = BasicAuth.from_url(key.proxy)
+    return None if auth is None else auth.encode()
 
 
 class Tunnel(asyncio.Protocol):
@@ -137,16 +139,13 @@ class Tunnel(asyncio.Protocol):
     async def ask(self, request: RequestHead) -> ResponseHead:
         """Send the request and return the final answer's head.
 
-        Raises `OSError` where no valid one comes, `ValueError` for a request that cannot be sent.
+        Raises `OSError` where no valid one comes.
         """
         core, transport = self._core, self._transport
         if transport is None:
             raise ConnectionResetError(errno.ECONNRESET, "the proxy's connection was lost")
         stream_id = core.open_stream(limits=PROXY_LIMITS)
-        try:
-            core.send_head(stream_id, request, end=True)
-        except LocalProtocolError as error:
-            raise ValueError(f"proxy_headers or target cannot be sent: {error}") from error
+        core.send_head(stream_id, request, end=True)
         transport.write(b"".join(core.data_to_send()))
         return await self._answer
 
@@ -161,16 +160,15 @@ def _protocol_error(message: str) -> OSError:
 
 
 async def open_tunnel(
-    transport: asyncio.Transport, tunnel: Tunnel, key: ConnectionKey, port: int
+    transport: asyncio.Transport, tunnel: Tunnel, key: ConnectionKey, request: RequestHead
 ) -> None:
-    """Ask the proxy for a tunnel to the key's host and `port`.
+    """Ask the key's proxy for a tunnel, with a request from `connect_head`.
 
     On return the transport is ready for the target's TLS handshake. Failure and cancellation abort
     the transport. Raises `ClientHttpProxyError` for a refusal, `OSError` for an answer that is
     none.
     """
     try:
-        request = connect_head(key, port)
         _check_answer(key, request, await tunnel.ask(request))
         _check_open(transport)
     except BaseException:
