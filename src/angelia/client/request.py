@@ -7,6 +7,7 @@ redirects, cookie jars or pools: the session decides those and gives the results
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +22,7 @@ from angelia.core.auth import BasicAuth
 from angelia.core.coding import available_codings
 from angelia.core.h1_wire import HeaderBlock
 from angelia.core.interface import HttpVersion, HttpVersion10, HttpVersion11, RequestHead
-from angelia.errors import ClientConnectionError, InvalidUrlClientError, LocalProtocolError
+from angelia.errors import ClientPayloadError, InvalidUrlClientError, LocalProtocolError
 from angelia.net.addresses import check_host
 from angelia.net.connection_key import ConnectionKey
 from angelia.net.exchange import Exchange
@@ -132,6 +133,7 @@ class ClientRequest:
 
     _block: HeaderBlock | None = None
     _body: Payload | None = None
+    _close_after_upload = False
     _expect_continue = False
     _force_close = False
     _headers: CIMultiDict[str] | None = None
@@ -140,6 +142,7 @@ class ClientRequest:
     _skip_auto_headers: CIMultiDict[None] | None = None
     _ssl: SSLArgument = True
     _upload_tracker: UploadTracker | None = None
+    _uploading = False
 
     def __init__(
         self,
@@ -304,6 +307,11 @@ class ClientRequest:
                 self._server_hostname,
             )
         return key
+
+    @property
+    def payload(self) -> Payload | None:
+        """The body; None where there is none."""
+        return self._body
 
     @property
     def repeatable(self) -> bool:
@@ -622,8 +630,12 @@ class ClientRequest:
         for trace in self.traces:
             await trace.send_request_headers(self.method, self.url, self.headers)
         if body is not None:
-            exchange.start_upload(self._upload(exchange, body, sock_read))
-        elif sock_read:
+            self._uploading = True
+            exchange.start_upload(functools.partial(self._upload, exchange, body, sock_read))
+            return
+        if self._upload_tracker is not None:
+            self._upload_tracker.finish()
+        if sock_read:
             exchange.start_read_timeout(sock_read)
 
     async def _measure(self) -> None:
@@ -635,6 +647,16 @@ class ClientRequest:
             self.headers[hdrs.CONTENT_LENGTH] = str(len(content))
 
     async def _upload(self, exchange: Exchange, body: Payload, sock_read: float | None) -> None:
+        try:
+            await self._send_body(exchange, body, sock_read)
+        finally:
+            self._uploading = False
+            if self._close_after_upload:
+                await body.close()
+
+    async def _send_body(
+        self, exchange: Exchange, body: Payload, sock_read: float | None
+    ) -> None:
         tracker = self._upload_tracker
         writer = ExchangeWriter(
             exchange,
@@ -645,12 +667,20 @@ class ClientRequest:
             writer.enable_compression(str(self.compress))
         try:
             if self._expect_continue and not await exchange.wait_continue(CONTINUE_TIMEOUT):
+                if tracker is not None:
+                    tracker.abort()
                 return
+            if tracker is not None:
+                tracker.restart(body.size)
             await self.write_bytes(writer, exchange, self._announced_length())
             if tracker is not None:
                 tracker.finish()
-        except LocalProtocolError as error:
-            raise ClientConnectionError(f"Failed to send the request body: {error}") from error
+        except BaseException as error:
+            if tracker is not None:
+                tracker.abort(error)
+            if isinstance(error, LocalProtocolError):
+                raise ClientPayloadError(f"Failed to send the request body: {error}") from error
+            raise
         if sock_read:
             exchange.start_read_timeout(sock_read)
 
@@ -679,6 +709,16 @@ class ClientRequest:
         """Close the body. Idempotent."""
         if self._body is not None:
             await self._body.close()
+
+    async def finish(self) -> None:
+        """The request will not be sent again: close the body, at once or when it is out."""
+        body = self._body
+        if body is None or body.autoclose:
+            return
+        if self._uploading:
+            self._close_after_upload = True
+        else:
+            await body.close()
 
     def terminate(self) -> None:
         """Give up sending; the session's exchange does what is needed."""

@@ -249,17 +249,18 @@ class ClientResponse:
         cookies = self._cookies
         if cookies is None:
             cookies = self._cookies = SimpleCookie()
-            for name, morsel in parse_set_cookies(self._set_cookie_lines()):
-                cookies[name] = morsel
+            for morsel in parse_set_cookies(self.special_field("set-cookie")):
+                cookies[morsel.key] = morsel
         return cookies
 
     @cookies.setter
     def cookies(self, cookies: SimpleCookie) -> None:
         self._cookies = cookies
 
-    def _set_cookie_lines(self) -> list[str]:
-        lines = () if self._head is None else self._head.special.get("set-cookie", ())
-        return [lines] if isinstance(lines, str) else list(lines)
+    def special_field(self, name: str) -> list[str]:
+        """The values of one of the fields that a client acts on, by lower-case name."""
+        values = () if self._head is None else self._head.special.get(name, ())
+        return [values] if isinstance(values, str) else list(values)
 
     @property
     def links(self) -> MultiDictProxy[MultiDictProxy[str | URL]]:

@@ -17,7 +17,14 @@ from angelia import hdrs
 from angelia.client.context import RequestContext, SessionRequestContext
 from angelia.client.netrc import netrc_auth
 from angelia.client.proxies import proxy_for
-from angelia.client.redirects import REDIRECT_STATUSES, same_origin
+from angelia.client.redirects import (
+    REDIRECT_STATUSES,
+    headers_after_redirect,
+    keeps_body,
+    redirect_target,
+    redirected_method,
+    same_origin,
+)
 from angelia.client.request import ClientRequest, check_method, first_headers
 from angelia.client.response import ClientResponse
 from angelia.client.settings import (
@@ -40,6 +47,7 @@ from angelia.errors import (
     ClientConnectionResetError,
     ClientError,
     ClientOSError,
+    ClientPayloadError,
     ClientResponseError,
     InvalidURL,
     InvalidUrlClientError,
@@ -48,7 +56,7 @@ from angelia.errors import (
     TooManyRedirects,
     TotalTimeoutError,
 )
-from angelia.net.connector import BaseConnector, TCPConnector
+from angelia.net.connector import HTTP_SCHEMES, BaseConnector, TCPConnector
 from angelia.net.deadlines import Deadline
 from angelia.net.exchange import Exchange
 from angelia.net.payload import JsonPayload
@@ -61,6 +69,9 @@ __all__ = ("ClientSession", "request")
 # Serialized fields are kept for so many hosts.
 MAX_BLOCKS: Final = 256
 
+# So much of a redirect's content is read to keep its connection; a page that says "moved" is short.
+MAX_REDIRECT_CONTENT: Final = 64 * 1024
+
 
 class _Hop:
     """What a redirect may change, and the further arguments of the request."""
@@ -70,6 +81,7 @@ class _Hop:
         "cookies",
         "data",
         "extra",
+        "foreign",
         "headers",
         "method",
         "params",
@@ -102,6 +114,8 @@ class _Hop:
         self.proxy = proxy
         self.proxy_auth = proxy_auth
         self.extra = extra
+        # Whether a redirect has led away from the origin that the call was for.
+        self.foreign = False
 
 
 class ClientSession(SessionSettings):
@@ -311,7 +325,7 @@ class ClientSession(SessionSettings):
             extra,
         )
         if upload_tracker is not None:
-            upload_tracker.start()
+            upload_tracker.start(None)
             extra["upload_tracker"] = upload_tracker
         traces: Sequence[Trace] = ()
         if self._trace_configs:
@@ -353,10 +367,14 @@ class ClientSession(SessionSettings):
             await trace.send_request_start(hop.method, _traced_url(hop), _headers_of(hop))
         while True:
             request = await self._make_request(hop, connector, deadline, traces)
-            if call.middlewares:
-                response = await self._through_middlewares(call, request, connector, started)
-            else:
-                response = await self._attempt(call, request, connector, started)
+            try:
+                if call.middlewares:
+                    response = await self._through_middlewares(call, request, connector, started)
+                else:
+                    response = await self._attempt(call, request, connector, started)
+            except BaseException:
+                await request.close()
+                raise
             if response.status not in REDIRECT_STATUSES or not allow_redirects:
                 break
             redirected = self._redirected(call, hop, request, response, history)
@@ -367,7 +385,10 @@ class ClientSession(SessionSettings):
                     request.method, request.url, request.headers, response
                 )
             await _finish_redirected(response)
+            if redirected.data is None:
+                await request.close()
             hop = redirected
+        await request.finish()
         if history:
             response._history = tuple(history)
         if call.raise_for_status:
@@ -486,7 +507,7 @@ class ClientSession(SessionSettings):
         head = exchange.head
         if head is not None and "set-cookie" in head.special:
             self._cookie_jar.update_cookies_from_headers(
-                response._set_cookie_lines(), response.url
+                response.special_field("set-cookie"), response.url
             )
         return response
 
@@ -555,8 +576,11 @@ class ClientSession(SessionSettings):
         explicit = hop.headers is not None and hdrs.AUTHORIZATION in hop.headers
         if explicit or hop.url.raw_user is not None or hop.url.raw_password is not None:
             return None
-        if self._default_auth is not None and (
-            self._base_origin is None or same_origin(self._base_origin, hop.url)
+        # After a redirect to another origin the session's credentials are not for whoever answers.
+        if (
+            self._default_auth is not None
+            and not hop.foreign
+            and (self._base_origin is None or same_origin(self._base_origin, hop.url))
         ):
             return self._default_auth
         if self._trust_env and hop.url.host:
@@ -589,8 +613,71 @@ class ClientSession(SessionSettings):
         response: ClientResponse,
         history: list[ClientResponse],
     ) -> _Hop | None:
-        """The hop that follows a redirect; None where it is none."""
-        raise NotImplementedError
+        """The hop that follows a redirect; None where the response leads nowhere."""
+        location = _location(response)
+        if location is None:
+            return None
+        history.append(response)
+        connector = self._connector
+        try:
+            if call.max_redirects and len(history) >= call.max_redirects:
+                raise TooManyRedirects(
+                    history[0].request_info,
+                    tuple(history),
+                    status=response.status,
+                    message=f"more than {call.max_redirects} redirects",
+                    headers=response.headers,
+                )
+            url = redirect_target(
+                request.original_url,
+                location,
+                requote=self._requote_redirect_url,
+                schemes=HTTP_SCHEMES if connector is None else connector.allowed_schemes,
+            )
+            return _next_hop(hop, request, response.status, url, self._default_headers)
+        except BaseException:
+            response.close()
+            raise
+
+
+def _next_hop(
+    hop: _Hop, request: ClientRequest, status: int, url: URL, defaults: CIMultiDict[str]
+) -> _Hop:
+    """The hop to `url`, with what of the last one may go along."""
+    kept_origin = same_origin(hop.url, url)
+    body = request.payload
+    body_kept = body is not None and keeps_body(status, hop.method)
+    if body_kept and body is not None and not body.reusable:
+        raise ClientPayloadError(
+            f"the body cannot be sent again, which the redirect with status {status} asks for"
+        )
+    extra = dict(hop.extra)
+    if not body_kept:
+        for name in ("compress", "chunked", "expect100", "upload_tracker"):
+            extra.pop(name, None)
+    next_hop = _Hop(
+        redirected_method(status, hop.method),
+        url,
+        None,
+        body if body_kept else None,
+        headers_after_redirect(
+            defaults if hop.headers is None else hop.headers,
+            same_origin=kept_origin,
+            body_kept=body_kept,
+        ),
+        hop.cookies if kept_origin else None,
+        hop.auth if kept_origin else None,
+        hop.proxy,
+        hop.proxy_auth,
+        extra,
+    )
+    next_hop.foreign = hop.foreign or not kept_origin
+    return next_hop
+
+
+def _location(response: ClientResponse) -> str | None:
+    location = response.special_field("location")
+    return location[0] if location else None
 
 
 def _wrapped(middleware: ClientMiddlewareType, handler: ClientHandlerType) -> ClientHandlerType:
@@ -665,6 +752,14 @@ def _complete_error(error: BaseException, request: ClientRequest, exchange: Exch
 
 async def _finish_redirected(response: ClientResponse) -> None:
     """Read a redirect's short content, so that its connection serves the next hop; or close it."""
+    left = MAX_REDIRECT_CONTENT
+    try:
+        while left > 0 and (piece := await response.content.read(left)):
+            left -= len(piece)
+    except ClientError:
+        # Content that nobody wanted is broken: that costs its connection, not the call.
+        response.close()
+        return
     response.release()
 
 

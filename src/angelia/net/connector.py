@@ -37,6 +37,7 @@ __all__ = (
     "BaseConnector",
     "Connection",
     "ConnectorStats",
+    "HTTP_SCHEMES",
     "NamedPipeConnector",
     "TCPConnector",
     "UnixConnector",

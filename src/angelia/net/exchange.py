@@ -137,22 +137,23 @@ class Exchange:
         self.output_size += len(data)
         self.transport.flush()
 
-    def start_upload(self, upload: Awaitable[None]) -> None:
+    def start_upload(self, upload: Callable[[], Awaitable[None]]) -> None:
         """Let `upload` send the content while the response may already come."""
-        self._upload = asyncio.ensure_future(self._run_upload(upload))
+        self._upload = self.loop.create_task(self._run_upload(upload))
+        self._upload.add_done_callback(self._upload_over)
 
-    async def _run_upload(self, upload: Awaitable[None]) -> None:
+    async def _run_upload(self, upload: Callable[[], Awaitable[None]]) -> None:
         try:
-            await upload
-        except asyncio.CancelledError:
-            # An upload that was stopped leaves half a message: nothing may follow it.
-            self.transport.close()
-            raise
-        except Exception as error:
+            await upload()
+        except Exception as error:  # noqa: BLE001 - whatever a body raises is for the request
             self._upload_failed(error)
-        finally:
-            self._upload = None
-            self._finish_if_done()
+
+    def _upload_over(self, task: asyncio.Task[None]) -> None:
+        self._upload = None
+        if task.cancelled():
+            # Half a message is out: nothing may follow it.
+            self.transport.close()
+        self._finish_if_done()
 
     def _upload_failed(self, error: Exception) -> None:
         # The server's answer, if it came first, wins over a failure to write.

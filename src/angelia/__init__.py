@@ -1,0 +1,240 @@
+"""angelia: an asyncio HTTP client with the documented API of aiohttp.
+
+::
+
+    import asyncio
+    import angelia
+
+    async def main():
+        async with angelia.ClientSession() as session:
+            async with session.get("http://example.org/") as response:
+                print(response.status, await response.text())
+
+    asyncio.run(main())
+"""
+
+from angelia import hdrs
+from angelia.client.cookies import CookieJar, DummyCookieJar
+from angelia.client.digest import DigestAuthMiddleware
+from angelia.client.request import ClientRequest, RequestInfo
+from angelia.client.response import ClientResponse, ContentDisposition
+from angelia.client.session import ClientSession, request
+from angelia.client.settings import ClientHandlerType, ClientMiddlewareType
+from angelia.client.timeouts import ClientTimeout, ClientWSTimeout
+from angelia.client.tracing import (
+    TraceConfig,
+    TraceConnectionCreateEndParams,
+    TraceConnectionCreateStartParams,
+    TraceConnectionQueuedEndParams,
+    TraceConnectionQueuedStartParams,
+    TraceConnectionReuseconnParams,
+    TraceDnsCacheHitParams,
+    TraceDnsCacheMissParams,
+    TraceDnsResolveHostEndParams,
+    TraceDnsResolveHostStartParams,
+    TraceRequestChunkSentParams,
+    TraceRequestEndParams,
+    TraceRequestExceptionParams,
+    TraceRequestHeadersSentParams,
+    TraceRequestRedirectParams,
+    TraceRequestStartParams,
+    TraceResponseChunkReceivedParams,
+)
+from angelia.core.auth import BasicAuth, encode_basic_auth
+from angelia.core.coding import set_zlib_backend
+from angelia.core.fields import (
+    ETag,
+    content_disposition_filename,
+    parse_content_disposition,
+)
+from angelia.core.interface import HttpVersion, HttpVersion10, HttpVersion11
+from angelia.errors import (
+    BadContentDispositionHeader,
+    BadContentDispositionParam,
+    ClientConnectionError,
+    ClientConnectionResetError,
+    ClientConnectorCertificateError,
+    ClientConnectorDNSError,
+    ClientConnectorError,
+    ClientConnectorSSLError,
+    ClientError,
+    ClientHttpProxyError,
+    ClientOSError,
+    ClientPayloadError,
+    ClientProxyConnectionError,
+    ClientResponseError,
+    ClientSSLError,
+    ConnectionTimeoutError,
+    ContentTypeError,
+    EofStream,
+    InvalidURL,
+    InvalidUrlClientError,
+    InvalidUrlRedirectClientError,
+    NonHttpUrlClientError,
+    NonHttpUrlRedirectClientError,
+    PoolTimeoutError,
+    RedirectClientError,
+    ServerConnectionError,
+    ServerDisconnectedError,
+    ServerFingerprintMismatch,
+    ServerTimeoutError,
+    SocketTimeoutError,
+    TooManyRedirects,
+    TotalTimeoutError,
+    UnixClientConnectorError,
+    UploadAbortedError,
+    WSServerHandshakeError,
+)
+from angelia.net.addresses import AddrInfoType, SocketFactoryType
+from angelia.net.connector import (
+    BaseConnector,
+    Connection,
+    ConnectorStats,
+    NamedPipeConnector,
+    TCPConnector,
+    UnixConnector,
+)
+from angelia.net.forms import FormData
+from angelia.net.multipart import BodyPartReader, MultipartReader, MultipartWriter
+from angelia.net.payload import (
+    PAYLOAD_REGISTRY,
+    AsyncIterablePayload,
+    BufferedReaderPayload,
+    BytesIOPayload,
+    BytesPayload,
+    IOBasePayload,
+    JsonPayload,
+    Payload,
+    StringIOPayload,
+    StringPayload,
+    TextIOPayload,
+    get_payload,
+    payload_type,
+    streamer,
+)
+from angelia.net.resolver import AsyncResolver, DefaultResolver, ThreadedResolver
+from angelia.net.streams import (
+    EMPTY_PAYLOAD,
+    DataQueue,
+    FlowControlDataQueue,
+    StreamReader,
+)
+from angelia.net.timings import Timings
+from angelia.net.tls import Fingerprint
+from angelia.net.upload import UploadTracker
+from angelia.version import __version__
+
+__all__ = (
+    "EMPTY_PAYLOAD",
+    "PAYLOAD_REGISTRY",
+    "AddrInfoType",
+    "AsyncIterablePayload",
+    "AsyncResolver",
+    "BadContentDispositionHeader",
+    "BadContentDispositionParam",
+    "BaseConnector",
+    "BasicAuth",
+    "BodyPartReader",
+    "BufferedReaderPayload",
+    "BytesIOPayload",
+    "BytesPayload",
+    "ClientConnectionError",
+    "ClientConnectionResetError",
+    "ClientConnectorCertificateError",
+    "ClientConnectorDNSError",
+    "ClientConnectorError",
+    "ClientConnectorSSLError",
+    "ClientError",
+    "ClientHandlerType",
+    "ClientHttpProxyError",
+    "ClientMiddlewareType",
+    "ClientOSError",
+    "ClientPayloadError",
+    "ClientProxyConnectionError",
+    "ClientRequest",
+    "ClientResponse",
+    "ClientResponseError",
+    "ClientSSLError",
+    "ClientSession",
+    "ClientTimeout",
+    "ClientWSTimeout",
+    "Connection",
+    "ConnectionTimeoutError",
+    "ConnectorStats",
+    "ContentDisposition",
+    "ContentTypeError",
+    "CookieJar",
+    "DataQueue",
+    "DefaultResolver",
+    "DigestAuthMiddleware",
+    "DummyCookieJar",
+    "ETag",
+    "EofStream",
+    "Fingerprint",
+    "FlowControlDataQueue",
+    "FormData",
+    "HttpVersion",
+    "HttpVersion10",
+    "HttpVersion11",
+    "IOBasePayload",
+    "InvalidURL",
+    "InvalidUrlClientError",
+    "InvalidUrlRedirectClientError",
+    "JsonPayload",
+    "MultipartReader",
+    "MultipartWriter",
+    "NamedPipeConnector",
+    "NonHttpUrlClientError",
+    "NonHttpUrlRedirectClientError",
+    "Payload",
+    "PoolTimeoutError",
+    "RedirectClientError",
+    "RequestInfo",
+    "ServerConnectionError",
+    "ServerDisconnectedError",
+    "ServerFingerprintMismatch",
+    "ServerTimeoutError",
+    "SocketFactoryType",
+    "SocketTimeoutError",
+    "StreamReader",
+    "StringIOPayload",
+    "StringPayload",
+    "TCPConnector",
+    "TextIOPayload",
+    "ThreadedResolver",
+    "Timings",
+    "TooManyRedirects",
+    "TotalTimeoutError",
+    "TraceConfig",
+    "TraceConnectionCreateEndParams",
+    "TraceConnectionCreateStartParams",
+    "TraceConnectionQueuedEndParams",
+    "TraceConnectionQueuedStartParams",
+    "TraceConnectionReuseconnParams",
+    "TraceDnsCacheHitParams",
+    "TraceDnsCacheMissParams",
+    "TraceDnsResolveHostEndParams",
+    "TraceDnsResolveHostStartParams",
+    "TraceRequestChunkSentParams",
+    "TraceRequestEndParams",
+    "TraceRequestExceptionParams",
+    "TraceRequestHeadersSentParams",
+    "TraceRequestRedirectParams",
+    "TraceRequestStartParams",
+    "TraceResponseChunkReceivedParams",
+    "UnixClientConnectorError",
+    "UnixConnector",
+    "UploadAbortedError",
+    "UploadTracker",
+    "WSServerHandshakeError",
+    "__version__",
+    "content_disposition_filename",
+    "encode_basic_auth",
+    "get_payload",
+    "hdrs",
+    "parse_content_disposition",
+    "payload_type",
+    "request",
+    "set_zlib_backend",
+    "streamer",
+)
