@@ -49,7 +49,7 @@ class TestPublicNames:
         }
         assert there - set(angelia.__all__) - {"annotations"} == set()
 
-    @pytest.mark.parametrize("name", sorted(angelia.__all__))
+    @pytest.mark.parametrize("name", sorted({*angelia.__all__} - {"__version__"}))
     def test_documented(self, name: str) -> None:
         """Each public name has its place in the reference."""
         pages = "\n".join(page.read_text() for page in REFERENCE.glob("*.rst"))
