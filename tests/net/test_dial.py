@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,18 @@ from dial_kit import (
     silent_address,
     use,
 )
+
+
+def link_local_addresses() -> list[tuple[str, str]]:
+    """The link-local IPv6 addresses of this machine, and their interfaces."""
+    table = Path("/proc/net/if_inet6")
+    lines = table.read_text().splitlines() if table.exists() else []
+    rows = [line.split() for line in lines]
+    return [
+        (socket.inet_ntop(socket.AF_INET6, bytes.fromhex(row[0])), row[5])
+        for row in rows
+        if row[0].startswith("fe80")
+    ]
 
 
 class TestDirect:
@@ -91,6 +105,26 @@ class TestDirect:
                 for family in (socket.AF_UNSPEC, socket.AF_INET6):
                     async with dialling(family=family) as dialer:
                         await use(*await dialer.dial(ConnectionKey("::1", port, False), Client))
+
+        run(main())
+
+    @pytest.mark.parametrize(
+        "form", ["{address}%{name}", "{address}%25{name}", "{address}%{number}"]
+    )
+    def test_link_local(self, run: Run[None], certificates: Certificates, form: str) -> None:
+        """A link-local address keeps its zone on the way, and has none in TLS."""
+        zones = link_local_addresses()
+        if not zones:
+            pytest.skip("no interface has a link-local address")
+        address, name = zones[0]
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificates.authority.issue_cert(address).configure_cert(context)
+        host = form.format(address=address, name=name, number=socket.if_nametoindex(name))
+
+        async def main() -> None:
+            async with greeter(f"{address}%{name}", context=context) as port, dialling() as dialer:
+                key = ConnectionKey(host, port, True, certificates.client)
+                await use(*await dialer.dial(key, Client))
 
         run(main())
 
@@ -533,6 +567,53 @@ class TestTLS:
             async with greeter(handle=rude) as port, dialling() as dialer:
                 with pytest.raises(ClientConnectorError):
                     await dialer.dial(key._replace(port=port), Client)
+
+        run(main())
+
+    @pytest.mark.parametrize("early", [b"HTTP/1.1 408 Request Timeout\r\n\r\n", b""])
+    def test_a_hasty_peer(self, run: Run[None], certificates: Certificates, early: bytes) -> None:
+        """What a peer says with its last handshake message never just vanishes."""
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificates.authority.issue_cert("127.0.0.1").configure_cert(server)
+        # In TLS 1.2 the handshake's last message is the server's, and data can come with it.
+        server.maximum_version = ssl.TLSVersion.TLSv1_2
+
+        async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = server.wrap_bio(incoming, outgoing, server_side=True)
+            while True:
+                try:
+                    tls.do_handshake()
+                except ssl.SSLWantReadError:
+                    writer.write(outgoing.read())
+                    incoming.write(await reader.read(65536))
+                else:
+                    break
+            if early:
+                tls.write(early)
+            else:
+                with suppress(ssl.SSLWantReadError):
+                    tls.unwrap()
+            writer.write(outgoing.read())
+            await reader.read()
+
+        async def main() -> None:
+            async with greeter(handle=hasty) as port, dialling() as dialer:
+                key = ConnectionKey("127.0.0.1", port, True, certificates.client)
+                try:
+                    transport, protocol = await dialer.dial(key, Client)
+                except ClientConnectorError as error:
+                    outcome = str(error)
+                else:
+                    # Some loops deliver it a turn later: then the protocol learns of it.
+                    if early:
+                        await protocol.greeted
+                        outcome = protocol.received.decode()
+                    else:
+                        await protocol.lost
+                        outcome = "lost"
+                    transport.abort()
+                assert re.search("before the request|handshake|408|lost", outcome)
 
         run(main())
 

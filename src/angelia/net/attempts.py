@@ -33,10 +33,17 @@ async def connect_socket(
     """
     try:
         async with TimeLimit(key, seconds):
-            await asyncio.get_running_loop().sock_connect(sock, address)
+            await asyncio.get_running_loop().sock_connect(sock, _with_zone(address))
     except BaseException:
         sock.close()
         raise
+
+
+def _with_zone(address: Any) -> Any:
+    """An IPv6 address with its scope in the text, too: uvloop looks at the first two parts only."""
+    if isinstance(address, tuple) and len(address) == 4 and address[3] and "%" not in address[0]:
+        return (f"{address[0]}%{address[3]}", *address[1:])
+    return address
 
 
 class SocketMaker:
