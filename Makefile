@@ -73,8 +73,10 @@ cover: $(VENV)/.dev
 	ANGELIA_PURE=1 $(BIN)/python -m pytest -q --cov --cov-append --cov-report= tests/core
 	$(BIN)/python tools/coverage_by_package.py --core 98
 
-bench: $(VENV)/.dev
+# In an environment of its own, since it needs the clients that it compares with.
+bench: | $(BIN)/python
+	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venvs build dist docs/_build src/*.egg-info src/angelia/core/*.so .coverage*
+	rm -rf $(VENV) .venvs .venv-bench build dist docs/_build src/*.egg-info src/angelia/core/*.so .coverage*

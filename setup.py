@@ -43,13 +43,6 @@ class OptionalBuild(build_ext):
                 raise
             announce(f"the C compiler failed or is missing ({exc})")
 
-    def copy_extensions_to_source(self) -> None:
-        """Copy into the source tree, for an editable install, only what was built."""
-        self.extensions = [
-            ext for ext in self.extensions if Path(self.get_ext_fullpath(ext.name)).exists()
-        ]
-        super().copy_extensions_to_source()
-
 
 def extensions() -> list[Extension]:
     if os.environ.get("ANGELIA_PURE") == "1":
@@ -61,7 +54,15 @@ def extensions() -> list[Extension]:
         announce(f"{SOURCE} is missing")
         return []
     flags = [] if sys.platform == "win32" else ["-O3", "-fno-strict-aliasing"]
-    return [Extension("angelia.core._speedups", [SOURCE], extra_compile_args=flags)]
+    return [
+        Extension(
+            "angelia.core._speedups",
+            [SOURCE],
+            extra_compile_args=flags,
+            # So that an editable install does not look for what could not be built.
+            optional=not REQUIRED,
+        )
+    ]
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": OptionalBuild})
