@@ -13,7 +13,7 @@ import netrc
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from angelia.core.auth import BasicAuth
 
@@ -21,7 +21,7 @@ __all__ = ("netrc_auth",)
 
 _logger: Final = logging.getLogger("angelia.client")
 
-_Entry = tuple[str, str | None, str | None]
+_Entry: TypeAlias = tuple[str, str | None, str | None]
 
 
 async def netrc_auth(host: str, *, use_default: bool = True) -> BasicAuth | None:

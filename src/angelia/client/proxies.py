@@ -11,7 +11,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from yarl import URL
 
@@ -76,7 +76,10 @@ def _parse_proxy(name: str, value: str) -> tuple[URL, BasicAuth | None]:
 # --- no_proxy ----------------------------------------------------------------------------------
 
 
-class _Exception(NamedTuple):
+_Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class _Member(NamedTuple):
     """One member of `no_proxy`: a host, a suffix, an address or a network, and perhaps a port."""
 
     host: str
@@ -92,27 +95,26 @@ def _is_excepted(url: URL, environ: Mapping[str, str]) -> bool:
     host = _plain_host(url.raw_host)
     address = _address(host)
     return any(
-        (excepted.port is None or excepted.port == url.port)
-        and _covers(excepted.host, host, address)
-        for excepted in _exceptions(value)
+        (member.port is None or member.port == url.port) and _covers(member.host, host, address)
+        for member in _members(value)
     )
 
 
-def _exceptions(value: str) -> Iterator[_Exception]:
-    for member in _SEPARATOR.split(value):
-        host, port = member, ""
-        if member.startswith("["):
-            host, _, after = member[1:].partition("]")
+def _members(value: str) -> Iterator[_Member]:
+    for text in _SEPARATOR.split(value):
+        host, port = text, ""
+        if text.startswith("["):
+            host, _, after = text[1:].partition("]")
             # Behind the brackets a prefix length may come as well as a port.
             if after.startswith("/"):
                 host += after
             else:
                 port = after.removeprefix(":")
-        elif member.count(":") == 1:
-            host, _, port = member.partition(":")
+        elif text.count(":") == 1:
+            host, _, port = text.partition(":")
         if not host or (port and not _PORT.fullmatch(port)):
             continue
-        yield _Exception(host.lower(), int(port) if port else None)
+        yield _Member(host.lower(), int(port) if port else None)
 
 
 def _covers(pattern: str, host: str, address: _Address | None) -> bool:
@@ -125,9 +127,6 @@ def _covers(pattern: str, host: str, address: _Address | None) -> bool:
     # As curl, Python and Go read it, a name stands for what is below it too, on label borders.
     name = _ascii_host(pattern.strip("."))
     return bool(name) and (host == name or host.endswith(f".{name}"))
-
-
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def _address(host: str) -> _Address | None:

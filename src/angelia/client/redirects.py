@@ -152,21 +152,14 @@ def redirect_target(
     if scheme not in schemes:
         raise NonHttpUrlRedirectClientError(_redacted(location))
     authority, rest = parts["authority"], parts["rest"]
-    if requote:
-        rest = _SURROGATE.sub(_percent_encoded, rest)
-    else:
-        rest = rest.replace(" ", "%20")
+    rest = _SURROGATE.sub(_percent_encoded, rest) if requote else rest.replace(" ", "%20")
     try:
         if authority is not None:
             target = _absolute(scheme, authority, rest, requote=requote)
-        elif scheme == current.scheme:
-            target = _relative(current, rest, requote=requote)
         else:
-            raise InvalidUrlRedirectClientError(_redacted(location), "names no host")
+            target = _relative(current, scheme, rest, requote=requote)
         if "#" not in rest:
             target = target.with_fragment(current.fragment or None)
-    except InvalidUrlRedirectClientError:
-        raise
     except InvalidURL as exc:
         raise InvalidUrlRedirectClientError(_redacted(location), exc.description) from exc
     except (TypeError, ValueError) as exc:
@@ -178,17 +171,19 @@ def _absolute(scheme: str, authority: str, rest: str, *, requote: bool) -> URL:
     # RFC 9110 §4.2.1: an http URI with an empty host is to be rejected. And there are programs
     # that take a backslash for a slash, so that the host ends before it.
     if not authority or "\\" in authority:
-        raise ValueError("no host")
+        raise InvalidURL(scheme, "names no host")
     root = URL(f"{scheme}://{authority}/")
     if not root.raw_host:
-        raise ValueError("no host")
+        raise InvalidURL(scheme, "names no host")
     check_host(root.raw_host)
     if rest[:1] != "/":
         rest = f"/{rest}"
     return URL(f"{str(root)[:-1]}{rest}", encoded=not requote)
 
 
-def _relative(current: URL, rest: str, *, requote: bool) -> URL:
+def _relative(current: URL, scheme: str, rest: str, *, requote: bool) -> URL:
+    if scheme != current.scheme:
+        raise InvalidURL(scheme, "names no host")
     # RFC 3986 §4.2: a first segment with a colon would be read as a scheme.
     if ":" in re.split("[/?#]", rest, maxsplit=1)[0]:
         rest = f"./{rest}"
