@@ -606,8 +606,7 @@ class ClientRequest:
         if len(content) > INLINE_BODY_SIZE or not self._has_length():
             return False
         try:
-            exchange.send_head(self._head(), end=False, flush=False)
-            exchange.send_content(content, end=True)
+            exchange.send_whole(self._head(), content)
         except LocalProtocolError as error:
             raise ValueError(str(error)) from error
         return True

@@ -19,10 +19,9 @@ from angelia.client.netrc import netrc_auth
 from angelia.client.proxies import proxy_for
 from angelia.client.redirects import (
     REDIRECT_STATUSES,
-    headers_after_redirect,
-    keeps_body,
-    redirect_target,
-    redirected_method,
+    Redirect,
+    RedirectPolicy,
+    next_hop,
     same_origin,
 )
 from angelia.client.request import ClientRequest, check_method, first_headers
@@ -614,12 +613,21 @@ class ClientSession(SessionSettings):
         history: list[ClientResponse],
     ) -> _Hop | None:
         """The hop that follows a redirect; None where the response leads nowhere."""
-        location = _location(response)
-        if location is None:
-            return None
-        history.append(response)
         connector = self._connector
+        schemes = HTTP_SCHEMES if connector is None else connector.allowed_schemes
+        location = response.special_field("location")
         try:
+            redirect = next_hop(
+                response.status,
+                location[0] if location else None,
+                method=request.method,
+                url=request.original_url,
+                headers=self._default_headers if hop.headers is None else hop.headers,
+                policy=RedirectPolicy(self._requote_redirect_url, schemes),
+            )
+            if redirect is None:
+                return None
+            history.append(response)
             if call.max_redirects and len(history) >= call.max_redirects:
                 raise TooManyRedirects(
                     history[0].request_info,
@@ -628,56 +636,38 @@ class ClientSession(SessionSettings):
                     message=f"more than {call.max_redirects} redirects",
                     headers=response.headers,
                 )
-            url = redirect_target(
-                request.original_url,
-                location,
-                requote=self._requote_redirect_url,
-                schemes=HTTP_SCHEMES if connector is None else connector.allowed_schemes,
-            )
-            return _next_hop(hop, request, response.status, url, self._default_headers)
+            return _next_hop(hop, request, response.status, redirect)
         except BaseException:
             response.close()
             raise
 
 
-def _next_hop(
-    hop: _Hop, request: ClientRequest, status: int, url: URL, defaults: CIMultiDict[str]
-) -> _Hop:
-    """The hop to `url`, with what of the last one may go along."""
-    kept_origin = same_origin(hop.url, url)
-    body = request.payload
-    body_kept = body is not None and keeps_body(status, hop.method)
-    if body_kept and body is not None and not body.reusable:
+def _next_hop(hop: _Hop, request: ClientRequest, status: int, redirect: Redirect) -> _Hop:
+    """The hop that follows `hop`, with what of it may go along."""
+    body = request.payload if redirect.keeps_body else None
+    if body is not None and not body.reusable:
         raise ClientPayloadError(
             f"the body cannot be sent again, which the redirect with status {status} asks for"
         )
     extra = dict(hop.extra)
-    if not body_kept:
+    if body is None:
         for name in ("compress", "chunked", "expect100", "upload_tracker"):
             extra.pop(name, None)
-    next_hop = _Hop(
-        redirected_method(status, hop.method),
-        url,
+    same = redirect.is_same_origin
+    following = _Hop(
+        redirect.method,
+        redirect.url,
         None,
-        body if body_kept else None,
-        headers_after_redirect(
-            defaults if hop.headers is None else hop.headers,
-            same_origin=kept_origin,
-            body_kept=body_kept,
-        ),
-        hop.cookies if kept_origin else None,
-        hop.auth if kept_origin else None,
+        body,
+        redirect.headers,
+        hop.cookies if same else None,
+        hop.auth if same else None,
         hop.proxy,
         hop.proxy_auth,
         extra,
     )
-    next_hop.foreign = hop.foreign or not kept_origin
-    return next_hop
-
-
-def _location(response: ClientResponse) -> str | None:
-    location = response.special_field("location")
-    return location[0] if location else None
+    following.foreign = hop.foreign or not same
+    return following
 
 
 def _wrapped(middleware: ClientMiddlewareType, handler: ClientHandlerType) -> ClientHandlerType:

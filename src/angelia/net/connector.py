@@ -27,8 +27,8 @@ from angelia.net.dial import Dialer, SocketFactoryType, dial_pipe, dial_unix
 from angelia.net.pool import Pool, Waiter
 from angelia.net.resolver import AbstractResolver, ResolveResult
 from angelia.net.timings import DialTimings
-from angelia.net.tls import SSLArgument, merge_ssl_arguments
-from angelia.net.transport import Transport
+from angelia.net.tls import SSLArgument, check_ssl_argument, merge_ssl_arguments
+from angelia.net.transport import Transport, WriteBatch
 
 if TYPE_CHECKING:
     import ssl as _ssl
@@ -261,6 +261,7 @@ class BaseConnector:
             start_dial=self._start_dial,
             close=self._close_transport,
         )
+        self._batch = WriteBatch(self._loop)
         self._expiry: asyncio.TimerHandle | None = None
         self._closing: set[Transport] = set()
         if self._loop.get_debug():
@@ -555,7 +556,7 @@ class BaseConnector:
         raise NotImplementedError(f"{type(self).__name__} does not say how to connect")
 
     def _new_transport(self) -> Transport:
-        return Transport(self._loop)
+        return Transport(self._loop, self._batch)
 
     # --- expiry and the end --------------------------------------------------------------------
 
@@ -661,7 +662,8 @@ class TCPConnector(BaseConnector):
     - `happy_eyeballs_delay`: seconds between attempts at several addresses (RFC 8305), None to try
       them one after the other; `interleave`: the First Address Family Count;
     - `socket_factory`: makes the socket from an address tuple as `socket.getaddrinfo` gives it;
-    - `ssl_shutdown_timeout`: seconds that `close` waits for TLS goodbyes.
+    - `ssl_shutdown_timeout`: seconds that `close` waits for TLS goodbyes;
+    - `proxy_ssl`: as `ssl`, for proxies that are reached with TLS; ours.
     """
 
     allowed_schemes = HTTP_SCHEMES | {"tcp"}
@@ -690,6 +692,7 @@ class TCPConnector(BaseConnector):
         interleave: int | None = None,
         socket_factory: SocketFactoryType | None = None,
         ssl_shutdown_timeout: float | None | object = _UNSET,
+        proxy_ssl: SSLArgument | None = True,
     ) -> None:
         super().__init__(
             keepalive_timeout=keepalive_timeout,
@@ -714,6 +717,8 @@ class TCPConnector(BaseConnector):
             use_dns_cache=use_dns_cache,
             ttl_dns_cache=ttl_dns_cache,
             dns_cache_max_size=dns_cache_max_size,
+            ssl_shutdown_timeout=self._close_timeout,
+            proxy_ssl=check_ssl_argument(proxy_ssl),
         )
 
     @property

@@ -125,10 +125,11 @@ class Exchange:
 
     def send_head(self, head: RequestHead, *, end: bool, flush: bool = True) -> None:
         """Send the request's head; with `flush` False it waits to leave with the first content."""
-        self.transport.core.send_head(self.stream_id, head, end=end)
+        transport = self.transport
+        transport.core.send_head(self.stream_id, head, end=end)
         if flush:
             self.sent = True
-            self.transport.flush()
+            transport.flush_soon()
 
     def send_content(self, data: Buffer, *, end: bool) -> None:
         """Send content of the request."""
@@ -136,6 +137,15 @@ class Exchange:
         self.sent = True
         self.output_size += len(data)
         self.transport.flush()
+
+    def send_whole(self, head: RequestHead, content: Buffer) -> None:
+        """Send a request whose content is at hand: one write."""
+        transport = self.transport
+        transport.core.send_head(self.stream_id, head, end=False)
+        transport.core.send_content(self.stream_id, content, end=True)
+        self.sent = True
+        self.output_size = len(content)
+        transport.flush_soon()
 
     def start_upload(self, upload: Callable[[], Awaitable[None]]) -> None:
         """Let `upload` send the content while the response may already come."""

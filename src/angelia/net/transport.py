@@ -18,10 +18,38 @@ from angelia.net.connection_key import ConnectionKey
 from angelia.net.exchange import Exchange
 from angelia.net.timings import DialTimings
 
-__all__ = ("Transport",)
+__all__ = ("Transport", "WriteBatch")
 
 # Larger sums of buffers are written as a list: joining them would copy a large body once more.
 JOIN_SIZE: Final = 64 * 1024
+
+
+class WriteBatch:
+    """Writes of many connections, done together at the end of a turn of the event loop.
+
+    A write wakes the peer. When the requests of one turn go out one after the other without our own
+    work in between, a peer on the same machine is woken once instead of once for each: that is worth
+    four microseconds of CPU for each request when there are many at a time.
+    """
+
+    __slots__ = ("_loop", "_pending")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._pending: list[Transport] = []
+
+    def add(self, transport: Transport) -> None:
+        """Let `transport` write at the end of this turn."""
+        pending = self._pending
+        if not pending:
+            self._loop.call_soon(self._write)
+        pending.append(transport)
+
+    def _write(self) -> None:
+        pending, self._pending = self._pending, []
+        for transport in pending:
+            if transport.is_open:
+                transport.flush()
 
 
 class Transport(asyncio.Protocol):
@@ -38,6 +66,7 @@ class Transport(asyncio.Protocol):
         "_socket",
         "_watched",
         "_writing_paused",
+        "batch",
         "core",
         "exchanges",
         "idle_since",
@@ -49,8 +78,11 @@ class Transport(asyncio.Protocol):
         "timings",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, batch: WriteBatch | None = None
+    ) -> None:
         self.loop = loop
+        self.batch = WriteBatch(loop) if batch is None else batch
         self.core = H1ClientConnection()
         self.exchanges: dict[int, Exchange] = {}
         self.on_change: Callable[[Transport], None] | None = None
@@ -197,6 +229,13 @@ class Transport(asyncio.Protocol):
                 self.received_at = self.loop.time()
             if self._socket is not None and not self._socket.is_closing():
                 self._socket.resume_reading()
+
+    def flush_soon(self) -> None:
+        """Write what the core wants to send at the end of this turn, with other connections."""
+        socket = self._socket
+        if socket is None or self._lost or socket.is_closing():
+            raise ClientConnectionResetError("Cannot write to closing transport")
+        self.batch.add(self)
 
     def flush(self) -> None:
         """Write what the core wants to send: one write for a head and a small body."""
