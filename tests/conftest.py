@@ -19,8 +19,14 @@ from importlib.util import find_spec
 from typing import Any, NoReturn, TypeAlias
 
 import pytest
+from hypothesis import settings
 
-pytest_plugins = ["peers.fixtures"]
+pytest_plugins = ["peers.fixtures", "pytester"]
+
+# How fast an example runs says something about the machine, not about the code. In CI the examples
+# are the same every time, so that a failure is the change's.
+settings.register_profile("angelia", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("angelia")
 
 LoopFactory: TypeAlias = Callable[[], asyncio.AbstractEventLoop]
 RequirePeer: TypeAlias = Callable[[str], str]
