@@ -57,7 +57,7 @@ lint: $(VENV)/.dev types
 # Directory by directory: files of the same name (conftest.py) are modules of the same name.
 types: $(VENV)/.dev
 	$(BIN)/mypy src
-	$(BIN)/mypy setup.py tests/*.py
+	$(BIN)/mypy setup.py tools/*.py tests/*.py
 	@for directory in $$(find tests -mindepth 1 -maxdepth 1 -type d | sort); do \
 		test -z "$$(ls $$directory/*.py 2>/dev/null)" && continue; \
 		echo mypy $$directory; $(BIN)/mypy $$directory || exit 1; \

@@ -8,7 +8,9 @@ import pytest
 
 SETTINGS = """
 [pytest]
-filterwarnings = error
+filterwarnings =
+    error
+    ignore:assertions not in test modules:pytest.PytestConfigWarning
 markers =
     deadline(seconds): as in pyproject.toml
 """

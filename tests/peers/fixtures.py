@@ -228,7 +228,11 @@ visible_hostname localhost
 buffered_logs off
 """
 
-SQUID_HELPERS = ("/usr/lib/squid/basic_ncsa_auth", "/usr/lib64/squid/basic_ncsa_auth")
+
+def _squid_account() -> pwd.struct_passwd:
+    """Return whom squid becomes when root starts it; the name depends on the distribution."""
+    known = {account.pw_name: account for account in pwd.getpwall()}
+    return next(known[name] for name in ("proxy", "squid", "nobody") if name in known)
 
 
 @pytest.fixture(scope="session")
@@ -242,7 +246,7 @@ def squid(
     (directory / "passwords").write_text(f"{USER}:{PASSWORD_HASH}\n")
     (directory / "access.log").touch()
     if os.geteuid() == 0:
-        account = pwd.getpwnam("proxy")
+        account = _squid_account()
         for path in (directory, *directory.iterdir()):
             os.chown(path, account.pw_uid, account.pw_gid)
     port, auth_port, https_port = (free_port() for _ in range(3))
