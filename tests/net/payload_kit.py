@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from multidict import CIMultiDict
 
 from angelia.net.payload import AbstractStreamWriter, Payload
@@ -14,6 +16,7 @@ class KeepingWriter(AbstractStreamWriter):
     def __init__(self, fail_at: int | None = None) -> None:
         self.pieces: list[bytes] = []
         self.ended = False
+        self.begun = asyncio.Event()
         self._fail_at = fail_at
 
     @property
@@ -24,6 +27,7 @@ class KeepingWriter(AbstractStreamWriter):
         if self._fail_at == len(self.pieces):
             raise OSError("the peer has gone")
         self.pieces.append(bytes(chunk))
+        self.begun.set()
 
     async def write_eof(self, chunk: bytes = b"") -> None:
         if chunk:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import quote
 
+from angelia.core.fields import is_token, parse_media_type, quote_string
 from angelia.core.h1_wire import HeadLimits, excerpt, parse_fields
 from angelia.errors import ContentError, HeadError, LineTooLong
 
@@ -30,7 +31,6 @@ __all__ = (
     "PartHead",
     "boundary_parameter",
     "check_boundary",
-    "media_type",
     "multipart_boundary",
     "serialize_content_disposition",
     "serialize_part_head",
@@ -42,7 +42,6 @@ MAX_BOUNDARY_SIZE: Final = 70
 # Octets that were given out leave the buffer once they are this many, and half of it.
 COMPACT_SIZE: Final = 64 * 1024
 
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # RFC 9110 §5.5: CR, LF and NUL end fields and strings; other controls have no business in them.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BOUNDARY: Final = re.compile(r"[\x20-\x7e]*[\x21-\x7e]")
@@ -77,42 +76,17 @@ MultipartEvent: TypeAlias = PartHead | PartData | PartEnd | MultipartEnd
 
 # --- what a Content-Type field says ------------------------------------------------------------
 
-_PARAMETER: Final = re.compile(
-    r"[ \t]*;[ \t]*(?:([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*=[ \t]*"
-    r"(?:\"((?:[^\"\\]|\\.)*)\"|([^;\"]*)))?"
-)
-_ESCAPE: Final = re.compile(r"\\(.)")
-
-
-def media_type(content_type: str) -> tuple[str, dict[str, str]]:
-    """Type and parameters of a Content-Type value; names and the type in lower case.
-
-    Of a parameter that is repeated the first counts. Ends at what is malformed.
-    """
-    essence, semicolon, rest = content_type.partition(";")
-    parameters: dict[str, str] = {}
-    rest = semicolon + rest
-    position = 0
-    while match := _PARAMETER.match(rest, position):
-        position = match.end()
-        name, quoted, plain = match.groups()
-        if name is not None:
-            value = plain.strip(" \t") if quoted is None else _ESCAPE.sub(r"\1", quoted)
-            parameters.setdefault(name.lower(), value)
-    return essence.strip(" \t").lower(), parameters
-
 
 def multipart_boundary(content_type: str) -> tuple[str, str]:
     """Subtype and boundary of a multipart Content-Type value; ValueError if it has none."""
-    essence, parameters = media_type(content_type)
-    kind, _, subtype = essence.partition("/")
-    if kind != "multipart" or not subtype:
+    media_type = parse_media_type(content_type)
+    if media_type.type != "multipart":
         raise ValueError(f"multipart/* content type expected, got: {excerpt(content_type)}")
-    boundary = parameters.get("boundary")
+    boundary = media_type.parameters.get("boundary")
     if boundary is None:
         raise ValueError(f"boundary missed for Content-Type: {excerpt(content_type)}")
     check_boundary(boundary)
-    return subtype, boundary
+    return media_type.essence.partition("/")[2], boundary
 
 
 # --- receiving ---------------------------------------------------------------------------------
@@ -361,17 +335,14 @@ def check_boundary(boundary: str) -> None:
 def boundary_parameter(boundary: str) -> str:
     """``boundary=...`` for a Content-Type field, quoted where that is needed (RFC 9110 §5.6.6)."""
     check_boundary(boundary)
-    if _TOKEN.fullmatch(boundary):
-        return f"boundary={boundary}"
-    escaped = boundary.replace("\\", "\\\\").replace('"', '\\"')
-    return f'boundary="{escaped}"'
+    return f"boundary={boundary if is_token(boundary) else quote_string(boundary)}"
 
 
 def serialize_part_head(fields: Iterable[tuple[str, str]]) -> bytes:
     """A part's fields and the empty line; ValueError for what could be read as another field."""
     lines = []
     for name, value in fields:
-        if not _TOKEN.fullmatch(name):
+        if not is_token(name):
             raise ValueError(f"not a field name: {name!r}")
         if _CONTROL.search(value):
             raise ValueError(f"control character in the value of {name}: {value!r}")
@@ -394,11 +365,11 @@ def serialize_content_disposition(
     ValueError where a name is no token, or a value has a control character: neither notation may
     become a way to begin a field of one's own.
     """
-    if not _TOKEN.fullmatch(disposition):
+    if not is_token(disposition):
         raise ValueError(f"not a disposition type: {disposition!r}")
     pieces = [disposition]
     for name, value in parameters.items():
-        if not _TOKEN.fullmatch(name):
+        if not is_token(name):
             raise ValueError(f"not a parameter name: {name!r}")
         if _CONTROL.search(value):
             raise ValueError(f"control character in the {name} parameter: {value!r}")
@@ -407,8 +378,7 @@ def serialize_content_disposition(
         elif quote_fields and not value.isascii():
             pieces.append(f"{name}*={charset}''{_percent_encode(value, charset)}")
         else:
-            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-            pieces.append(f'{name}="{escaped}"')
+            pieces.append(f"{name}={quote_string(value)}")
     return "; ".join(pieces)
 
 

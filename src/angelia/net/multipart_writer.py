@@ -7,17 +7,17 @@ Owns: the parts, and the codings that a part's headers ask for. Delimiters and h
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 from urllib.parse import urlencode
 
 from multidict import CIMultiDict
 
 from angelia.core.coding import make_compressor
+from angelia.core.fields import is_token
 from angelia.core.multipart import boundary_parameter, serialize_part_head
 from angelia.net.payload import JsonPayload, StringPayload, get_payload
 from angelia.net.payload_base import AbstractStreamWriter, BytesLike, Headers, Payload, flat
@@ -26,8 +26,9 @@ __all__ = ("MultipartWriter", "Part")
 
 # RFC 2045 §6.8: lines of at most 76 characters, which are 57 octets.
 BASE64_LINE: Final = 57
+# RFC 2045 §6.7: the same for quoted-printable, where an octet becomes up to three, with "=" behind.
+QP_LINE: Final = 25
 
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NAMED: Final = re.compile(r"form-data\s*;(?:.*;)?\s*name\*?\s*=.*", re.IGNORECASE | re.DOTALL)
 _CONTENT_CODINGS: Final = ("gzip", "deflate")
 _TRANSFER_ENCODINGS: Final = ("base64", "quoted-printable")
@@ -61,7 +62,7 @@ class MultipartWriter(Payload):
     __slots__ = ("_boundary", "_is_form_data", "_parts")
 
     def __init__(self, subtype: str = "mixed", boundary: str | None = None) -> None:
-        if not _TOKEN.fullmatch(subtype):
+        if not is_token(subtype):
             raise ValueError(f"not a media subtype: {subtype!r}")
         if boundary is None:
             boundary = uuid.uuid4().hex
@@ -71,7 +72,7 @@ class MultipartWriter(Payload):
         self._is_form_data = subtype.lower() == "form-data"
         self._parts: list[Part] = []
 
-    def __enter__(self) -> MultipartWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -249,7 +250,7 @@ class MultipartWriter(Payload):
         for part in self._parts:
             try:
                 await part.payload.close()
-            except BaseException as exc:  # re-raised, once the other parts are closed too
+            except BaseException as exc:  # noqa: BLE001 - raised once the other parts are closed
                 error = error or exc
         if error is not None:
             raise error
@@ -354,11 +355,24 @@ class _PartCoder(_SinkWriter):
         if not data:
             return
         if self._transfer == "base64":
-            lines, between = base64.encodebytes(data)[:-1], b"\r\n"
+            lines, between = base64.encodebytes(data)[:-1].replace(b"\n", b"\r\n"), b"\r\n"
         else:
-            # RFC 2045 §6.7: "=" at the end of a line joins it to the next. Line ends of the data
-            # are encoded, so that no piece depends on the one before it.
-            lines, between = binascii.b2a_qp(data, istext=False), b"=\r\n"
-        lines = lines.replace(b"\n", b"\r\n")
+            lines, between = _quoted_printable(data), b"=\r\n"
         await self._sink(between + lines if self._begun else lines)
         self._begun = True
+
+
+# RFC 2045 §6.7. Blanks and line ends are encoded, so that no line depends on the one before it.
+# (`binascii` does not keep to the length of lines.)
+_QUOTED_PRINTABLE: Final = tuple(
+    b"%c" % octet if 0x21 <= octet <= 0x7E and octet != 0x3D else b"=%02X" % octet
+    for octet in range(256)
+)
+
+
+def _quoted_printable(data: bytes) -> bytes:
+    """`data` in lines, each but the last with the "=" that joins it to the next."""
+    return b"=\r\n".join(
+        b"".join(map(_QUOTED_PRINTABLE.__getitem__, data[i : i + QP_LINE]))
+        for i in range(0, len(data), QP_LINE)
+    )

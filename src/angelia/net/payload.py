@@ -178,20 +178,16 @@ class AsyncIterablePayload(Payload):
             await writer.write(self._gathered[:content_length])
             return
         left = content_length
-        async for piece in self._begin():
-            if not isinstance(piece, bytes | bytearray | memoryview):
-                raise TypeError(f"body yielded {type(piece).__name__}, not bytes")
-            piece = flat(piece)
-            size = len(piece)
-            # An empty piece would be the chunk that ends a chunked body.
-            if not size:
-                continue
+        async for item in self._begin():
+            if not isinstance(item, bytes | bytearray | memoryview):
+                raise TypeError(f"body yielded {type(item).__name__}, not bytes")
+            piece = flat(item)
             if left is not None:
-                if size > left:
+                if len(piece) > left:
                     piece = memoryview(piece)[:left]
-                    size = left
-                left -= size
-            if size:
+                left -= len(piece)
+            # An empty piece would be the chunk that ends a chunked body.
+            if piece:
                 await writer.write(piece)
             if left == 0:
                 break

@@ -16,6 +16,7 @@ import os
 import stat
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, ClassVar, Final, TypeAlias
 
 from angelia.errors import ClientPayloadError
@@ -58,7 +59,7 @@ def file_name(value: Any) -> str | None:
     name = getattr(value, "name", None)
     # Descriptors have numbers for names, and pseudo-files such as <stdin> none that means a thing.
     if isinstance(name, str) and name and not (name[0] == "<" and name[-1] == ">"):
-        return os.path.basename(name)
+        return Path(name).name or None
     return None
 
 
