@@ -51,8 +51,34 @@ def test_one_request_only() -> None:
     tracker.finish()
     with pytest.raises(RuntimeError):
         tracker.start(1)
-    with pytest.raises(RuntimeError):
-        tracker.restart()
+
+
+def test_sent_again_after_it_was_complete() -> None:
+    """A body that went out whole, and is sent again for a redirect, counts anew and is complete."""
+    tracker = started(3)
+    tracker.wrote(3)
+    tracker.finish()
+    tracker.restart()
+    assert tracker.done
+    tracker.wrote(2)
+    tracker.abort()
+    assert tracker.bytes_written == 2
+    asyncio.run(tracker.wait())
+
+
+def test_sent_again_after_it_was_aborted() -> None:
+    """A body that is sent again may yet go out whole."""
+    tracker = started(3)
+    tracker.wrote(2)
+    tracker.abort(OSError())
+    tracker.wrote(1)
+    assert tracker.bytes_written == 2
+    tracker.restart()
+    assert not tracker.done
+    tracker.wrote(3)
+    tracker.finish()
+    asyncio.run(tracker.wait())
+    assert tracker.bytes_written == 3
 
 
 @pytest.mark.parametrize("verb", ["finish", "restart"])
@@ -74,7 +100,6 @@ def test_complete() -> None:
         assert not any(task.done() for task in waiting)
         tracker.finish()
         tracker.abort(OSError())
-        tracker.wrote(1)
         assert await asyncio.gather(*waiting) == [None, None]
         await tracker
         assert tracker.bytes_written == 1

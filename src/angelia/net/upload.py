@@ -5,9 +5,10 @@ client tells it what happens, and users look and wait.
 
 ::
 
-    NEW --start--> SENDING --finish--> COMPLETE
-                      |  \\--restart--> SENDING
-                      +-----abort----> ABORTED
+    NEW --start--> SENDING --finish--> COMPLETE --restart--> COMPLETE
+                   SENDING --abort---> ABORTED  --restart--> SENDING
+
+A body that went out whole stays complete when it is sent again: for a redirect, say.
 """
 
 from __future__ import annotations
@@ -103,21 +104,30 @@ class UploadTracker:
         self._total = total
 
     def restart(self, total: int | None = None) -> None:
-        """The body is sent anew; its size is `total` if that is given, else as before."""
-        self._check_sending("restart")
+        """The body is sent anew; its size is `total` if that is given, else as before.
+
+        After `abort` the outcome is open again; who waited has been told, so `abort` is for the
+        last attempt.
+        """
+        if self._state is _State.NEW:
+            raise RuntimeError(f"cannot restart {self!r}")
+        if self._state is _State.ABORTED:
+            self._state = _State.SENDING
+            self._reason = None
         self._bytes_written = 0
         if total is not None:
             self._total = total
 
     def wrote(self, size: int) -> None:
-        """`size` more octets of the body were written. Nothing once the outcome is known."""
-        if self._state is _State.SENDING:
+        """`size` more octets of the body were written in this attempt."""
+        if self._state is not _State.ABORTED:
             self._bytes_written += size
 
     def finish(self) -> None:
         """The body went out whole. Nothing if the outcome is known already."""
+        if self._state is _State.NEW:
+            raise RuntimeError(f"cannot finish {self!r}")
         if not self.done:
-            self._check_sending("finish")
             self._settle(_State.COMPLETE)
 
     def abort(self, reason: BaseException | None = None) -> None:
@@ -125,10 +135,6 @@ class UploadTracker:
         if not self.done:
             self._reason = reason
             self._settle(_State.ABORTED)
-
-    def _check_sending(self, verb: str) -> None:
-        if self._state is not _State.SENDING:
-            raise RuntimeError(f"cannot {verb} {self!r}")
 
     def _settle(self, state: _State) -> None:
         self._state = state
