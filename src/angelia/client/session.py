@@ -247,6 +247,7 @@ class ClientSession(SessionSettings):
         connector = self._connector
         if connector is None or connector.closed:
             raise RuntimeError("Session is closed")
+        started = self._loop.time()
         if (
             ssl is not True
             or verify_ssl is not None
@@ -334,9 +335,13 @@ class ClientSession(SessionSettings):
             ]
         timeouts = call.timeout
         total = timeouts.total
-        deadline = self._deadlines.start(total, timeouts.ceil_threshold) if total else None
+        deadline = (
+            self._deadlines.start(total, timeouts.ceil_threshold, started) if total else None
+        )
         try:
-            return await self._run(call, hop, connector, deadline, traces, allow_redirects)
+            return await self._run(
+                call, hop, connector, deadline, traces, allow_redirects, started
+            )
         except BaseException as error:
             if deadline is not None:
                 deadline.cancel()
@@ -358,14 +363,19 @@ class ClientSession(SessionSettings):
         deadline: Deadline | None,
         traces: Sequence[Trace],
         allow_redirects: bool,
+        started: float,
     ) -> ClientResponse:
         """The redirect loop."""
         history: list[ClientResponse] = []
-        started = self._loop.time()
         for trace in traces:
             await trace.send_request_start(hop.method, _traced_url(hop), _headers_of(hop))
         while True:
-            request = await self._make_request(hop, connector, deadline, traces)
+            if hop.url.scheme not in connector.allowed_schemes:
+                raise NonHttpUrlClientError(hop.url)
+            auth, proxy, proxy_auth = hop.auth, hop.proxy, hop.proxy_auth
+            if self._default_auth is not None or self._trust_env:
+                auth, proxy, proxy_auth = await self._surroundings(hop)
+            request = self._make_request(hop, auth, proxy, proxy_auth, deadline, traces)
             try:
                 if call.middlewares:
                     response = await self._through_middlewares(call, request, connector, started)
@@ -396,22 +406,26 @@ class ClientSession(SessionSettings):
             await trace.send_request_end(request.method, request.url, request.headers, response)
         return response
 
-    async def _make_request(
+    async def _surroundings(
+        self, hop: _Hop
+    ) -> tuple[BasicAuth | None, URL | None, BasicAuth | None]:
+        """Credentials, proxy and its credentials, as far as session and environment give them."""
+        auth, proxy, proxy_auth = await self._auth_for(hop), hop.proxy, hop.proxy_auth
+        if proxy is None and self._trust_env:
+            proxy, proxy_auth = await self._proxy_from_environment(hop.url, proxy_auth)
+        return auth, proxy, proxy_auth
+
+    def _make_request(
         self,
         hop: _Hop,
-        connector: BaseConnector,
+        auth: BasicAuth | None,
+        proxy: URL | None,
+        proxy_auth: BasicAuth | None,
         deadline: Deadline | None,
         traces: Sequence[Trace],
     ) -> ClientRequest:
         """The request of one hop."""
         url = hop.url
-        if url.scheme not in connector.allowed_schemes:
-            raise NonHttpUrlClientError(url)
-        auth, proxy, proxy_auth = hop.auth, hop.proxy, hop.proxy_auth
-        if self._default_auth is not None or self._trust_env:
-            auth = await self._auth_for(hop)
-            if proxy is None and self._trust_env:
-                proxy, proxy_auth = await self._proxy_from_environment(url, proxy_auth)
         if proxy_auth is None and proxy is not None:
             proxy_auth = self._default_proxy_auth
         headers = hop.headers
@@ -477,13 +491,13 @@ class ClientSession(SessionSettings):
 
         It is sent once more if the first time it cannot have been processed.
         """
+        deadline = request.deadline
+        traces = request.traces
         repeated = False
         while True:
-            transport = connector.acquire_now(request, request.traces)
+            transport = connector.acquire_now(request, traces)
             if transport is None:
-                transport = await connector.acquire(
-                    request, request.traces, call.timeout, request.deadline
-                )
+                transport = await connector.acquire(request, traces, call.timeout, deadline)
             acquired = self._loop.time()
             exchange = Exchange(
                 transport,
@@ -492,42 +506,34 @@ class ClientSession(SessionSettings):
             )
             reused = transport.served > 1
             try:
-                response = await self._exchange(call, request, exchange)
+                if deadline is not None:
+                    deadline.check()
+                    deadline.target = exchange
+                sock_read = call.timeout.sock_read
+                if not request.send_now(exchange):
+                    await request.send_on(exchange, sock_read or None)
+                elif sock_read:
+                    exchange.start_read_timeout(sock_read)
+                if exchange.head is None:
+                    await exchange.head_arrival()
+                break
             except BaseException as error:
                 exchange.close()
-                if _may_repeat(request, exchange, error, reused) and not repeated:
-                    repeated = True
-                    request.restart()
-                    continue
-                _complete_error(error, request, exchange)
-                raise
-            break
+                if repeated or not _may_repeat(request, exchange, error, reused):
+                    _complete_error(error, request, exchange)
+                    raise
+                repeated = True
+                request.restart()
+        response = request.make_response(exchange)
+        response.begin(exchange)
         response._times = (started, acquired)
+        if deadline is not None:
+            exchange.cancel_at_end(deadline)
         head = exchange.head
         if head is not None and "set-cookie" in head.special:
             self._cookie_jar.update_cookies_from_headers(
                 response.special_field("set-cookie"), response.url
             )
-        return response
-
-    async def _exchange(
-        self, call: CallOptions, request: ClientRequest, exchange: Exchange
-    ) -> ClientResponse:
-        deadline = request.deadline
-        if deadline is not None:
-            deadline.check()
-            deadline.target = exchange
-        sock_read = call.timeout.sock_read
-        if not request.send_now(exchange):
-            await request.send_on(exchange, sock_read or None)
-        elif sock_read:
-            exchange.start_read_timeout(sock_read)
-        response = request.make_response(exchange)
-        if exchange.head is None:
-            await exchange.head_arrival()
-        response.begin(exchange)
-        if deadline is not None:
-            exchange.on_end(deadline.cancel)
         return response
 
     def open_exchange(self, transport: Transport) -> Exchange:

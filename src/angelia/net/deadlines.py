@@ -77,10 +77,10 @@ class Deadlines:
         self._loop = loop
         self._buckets: dict[int, tuple[set[Deadline], asyncio.TimerHandle]] = {}
 
-    def start(self, seconds: float, ceil_threshold: float) -> Deadline:
+    def start(self, seconds: float, ceil_threshold: float, now: float) -> Deadline:
         """A deadline in `seconds`, rounded up to a whole second if beyond `ceil_threshold`."""
         deadline = Deadline(seconds)
-        when = self._loop.time() + seconds
+        when = now + seconds
         if seconds <= ceil_threshold:
             deadline._handle = self._loop.call_at(when, deadline.expire)
             return deadline

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from angelia.core.coding import Decoder, make_decoder
 from angelia.core.interface import Buffer, Content, End, Event, RequestHead, ResponseHead
 from angelia.errors import ContentError, PeerClosed, ProtocolError
+from angelia.net.deadlines import Deadline
 from angelia.net.streams import EMPTY_PAYLOAD, StreamReader
 
 if TYPE_CHECKING:
@@ -58,12 +59,12 @@ class Exchange:
         "_coded_end",
         "_content",
         "_continue_waiter",
+        "_deadline",
         "_decoder",
         "_error",
         "_first",
         "_flow_paused",
         "_head_waiter",
-        "_on_end",
         "_options",
         "_read_timer",
         "_read_timeout",
@@ -111,7 +112,7 @@ class Exchange:
         self._head_waiter: asyncio.Future[ResponseHead] | None = None
         self._continue_waiter: asyncio.Future[bool] | None = None
         self._upload: asyncio.Task[None] | None = None
-        self._on_end: Callable[[], None] | None = None
+        self._deadline: Deadline | None = None
         self._read_timer: asyncio.TimerHandle | None = None
         self._read_timeout = 0.0
         transport.add(self)
@@ -234,7 +235,7 @@ class Exchange:
                 _settle(self._continue_waiter, True)
             return
         self.head = head
-        self.head_at = self.loop.time()
+        self.head_at = self.transport.received_at
         options = self._options
         if options.auto_decompress and "content-encoding" in head.special:
             self._begin_decoding(head.special["content-encoding"])
@@ -383,7 +384,7 @@ class Exchange:
         if self.ended or self._read_timer is not None:
             return
         self._read_timeout = seconds
-        self.transport.watch(1)
+        self.transport.received_at = self.loop.time()
         self._read_timer = self.loop.call_later(seconds, self._check_read_timeout)
 
     def _check_read_timeout(self) -> None:
@@ -402,27 +403,26 @@ class Exchange:
         if self._read_timer is not None:
             self._read_timer.cancel()
             self._read_timer = None
-            self.transport.watch(-1)
 
     # --- the end -------------------------------------------------------------------------------
 
-    def on_end(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once, when no more of the response will come."""
+    def cancel_at_end(self, deadline: Deadline) -> None:
+        """Cancel `deadline` when no more of the response will come."""
         if self.ended:
-            callback()
+            deadline.cancel()
         else:
-            self._on_end = callback
+            self._deadline = deadline
 
     def _end(self) -> None:
         """No more of the response will come."""
         if self.ended:
             return
         self.ended = True
-        self.ended_at = self.loop.time()
+        self.ended_at = self.transport.received_at
         self._stop_read_timeout()
-        callback, self._on_end = self._on_end, None
-        if callback is not None:
-            callback()
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
         if self._upload is not None:
             # The peer has answered in full and reads no more of the request.
             self._upload.cancel()

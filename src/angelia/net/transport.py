@@ -64,7 +64,6 @@ class Transport(asyncio.Protocol):
         "_lost",
         "_reading_paused",
         "_socket",
-        "_watched",
         "_writing_paused",
         "batch",
         "core",
@@ -86,7 +85,8 @@ class Transport(asyncio.Protocol):
         self.core = H1ClientConnection()
         self.exchanges: dict[int, Exchange] = {}
         self.on_change: Callable[[Transport], None] | None = None
-        self.received_at = 0.0
+        # When octets came last, or reading was resumed.
+        self.received_at = loop.time()
         self.idle_since = 0.0
         self.served = 0
         # What the connection is good for, and what making it took; its dialler says.
@@ -97,7 +97,6 @@ class Transport(asyncio.Protocol):
         self._closed: asyncio.Future[None] | None = None
         self._reading_paused = False
         self._writing_paused = False
-        self._watched = 0
         self._drain_waiters: set[asyncio.Future[None]] = set()
 
     def __repr__(self) -> str:
@@ -134,8 +133,7 @@ class Transport(asyncio.Protocol):
         self._socket = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        if self._watched:
-            self.received_at = self.loop.time()
+        self.received_at = self.loop.time()
         self._dispatch(self.core.receive_data(data))
 
     def eof_received(self) -> bool:
@@ -199,12 +197,6 @@ class Transport(asyncio.Protocol):
         if self.exchanges.pop(exchange.stream_id, None) is not None:
             self._changed()
 
-    def watch(self, step: int) -> None:
-        """Count those (`step` is 1 or -1) who need to know when octets came: `received_at`."""
-        self._watched += step
-        if step > 0:
-            self.received_at = self.loop.time()
-
     # --- flow ----------------------------------------------------------------------------------
 
     def hold(self, exchange: Exchange) -> None:
@@ -225,8 +217,7 @@ class Transport(asyncio.Protocol):
     def resume_reading(self) -> None:
         if self._reading_paused:
             self._reading_paused = False
-            if self._watched:
-                self.received_at = self.loop.time()
+            self.received_at = self.loop.time()
             if self._socket is not None and not self._socket.is_closing():
                 self._socket.resume_reading()
 
