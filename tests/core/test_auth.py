@@ -28,6 +28,10 @@ from angelia.core.auth import (
 LATIN = st.text(st.characters(max_codepoint=255))
 
 
+def md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
 class TestBasic:
     def test_encode(self) -> None:
         """RFC 7617 §2: the scheme's name, and user-id:password in base64."""
@@ -119,7 +123,8 @@ class TestBasic:
     def test_is_a_value(self) -> None:
         """Credentials hash, copy and pickle."""
         auth = BasicAuth("u", "p", "utf-8")
-        for other in (copy.copy(auth), pickle.loads(pickle.dumps(auth))):
+        pickled = pickle.loads(pickle.dumps(auth))  # noqa: S301 (our own)
+        for other in (copy.copy(auth), pickled):
             assert other == auth
             assert type(other) is BasicAuth
             assert hash(other) == hash(auth)
@@ -206,7 +211,7 @@ def challenge_of(parameters: str) -> DigestChallenge:
 def answer(
     challenge: DigestChallenge,
     login: str = "user",
-    password: str = "secret",
+    password: str = "secret",  # noqa: S107 (not a secret)
     target: str = "/",
     cnonce: str = "c",
     content: bytes = b"",
@@ -305,8 +310,8 @@ class TestDigest:
     def test_session_key(self) -> None:
         """RFC 7616 §3.4.2: a -sess key is made of nonce and client nonce too."""
         challenge = challenge_of('realm="r", nonce="n", qop=auth, algorithm=mD5-sEsS')
-        plain = hashlib.md5(b"u:r:p").hexdigest()
-        expected = hashlib.md5(f"{plain}:n:c".encode()).hexdigest()
+        plain = md5(b"u:r:p")
+        expected = md5(f"{plain}:n:c".encode())
         assert digest_key(challenge, "u", "p", "c") == expected
         assert answer(challenge)["algorithm"] == "mD5-sEsS"
 
@@ -315,9 +320,9 @@ class TestDigest:
         challenge = challenge_of('realm="r", nonce="n", qop=auth-int')
         assert challenge.qop == "auth-int"
         key = digest_key(challenge, "u", "p", "c")
-        body = hashlib.md5(b"body").hexdigest()
-        covered = hashlib.md5(f"PUT:/x:{body}".encode()).hexdigest()
-        expected = hashlib.md5(f"{key}:n:0000000a:c:auth-int:{covered}".encode()).hexdigest()
+        body = md5(b"body")
+        covered = md5(f"PUT:/x:{body}".encode())
+        expected = md5(f"{key}:n:0000000a:c:auth-int:{covered}".encode())
         assert expected == digest_response(
             challenge, key=key, method="PUT", target="/x", count=10, cnonce="c", content=b"body"
         )
@@ -348,7 +353,7 @@ class TestDigest:
         ],
     )
     def test_unanswerable(self, parameters: str) -> None:
-        """Without realm or nonce, or with an unknown algorithm or protection, there is no answer."""
+        """Without realm or nonce, with unknown algorithm or protection, there is no answer."""
         assert digest_challenge(parse_challenges([f"Digest {parameters}"])) is None
 
     def test_first_answerable(self) -> None:
@@ -381,7 +386,7 @@ class TestDigest:
         assert 'realm="a\\"b\\\\c"' in value
         assert 'nonce="n\\""' in value
         assert 'opaque="o\\\\"' in value
-        expected = hashlib.md5(b'u"\\:a"b\\c:p').hexdigest()
+        expected = md5(b'u"\\:a"b\\c:p')
         assert digest_key(challenge, 'u"\\', "p", "") == expected
 
     def test_user_names(self) -> None:
@@ -397,7 +402,7 @@ class TestDigest:
     def test_received_octets(self) -> None:
         """A realm that is no UTF-8 is hashed as the octets that were received."""
         challenge = challenge_of('realm="\udce4", nonce="n"')
-        assert digest_key(challenge, "u", "p", "") == hashlib.md5(b"u:\xe4:p").hexdigest()
+        assert digest_key(challenge, "u", "p", "") == md5(b"u:\xe4:p")
 
     def test_unknown_algorithm(self) -> None:
         """To compute what this Python cannot raises ValueError."""
