@@ -107,6 +107,23 @@ def test_complete() -> None:
     asyncio.run(main())
 
 
+def test_restarted_at_once() -> None:
+    """Who waits is not told of an attempt that failed and was followed by another."""
+
+    async def main() -> None:
+        tracker = started()
+        waiting = asyncio.create_task(tracker.wait())
+        await asyncio.sleep(0)
+        tracker.abort(OSError())
+        tracker.restart()
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        tracker.finish()
+        await waiting
+
+    asyncio.run(main())
+
+
 def test_aborted() -> None:
     """Waiting raises UploadAbortedError, with the reason, if the body never went out whole."""
 

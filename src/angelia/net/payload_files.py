@@ -15,6 +15,7 @@ import io
 import os
 import stat
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeAlias
@@ -35,6 +36,9 @@ __all__ = (
 # One read, in octets: a thread's turn costs as much as copying this, and memory stays small.
 READ_SIZE: Final = 64 * 1024
 
+# Locks by the id of the file that they guard. A payload keeps both alive, so that ids stay true.
+_LOCKS: Final[weakref.WeakValueDictionary[int, threading.Lock]] = weakref.WeakValueDictionary()
+
 Sink: TypeAlias = Callable[[BytesLike], Awaitable[None]]
 
 
@@ -52,6 +56,11 @@ def _charset_of(content_type: str) -> str | None:
         if name.strip().lower() == "charset":
             return value.strip().strip('"') or None
     return None
+
+
+def _lock_of(file: Any) -> threading.Lock:
+    """The lock to hold from a seek to the read that it is for: the same for all users of a file."""
+    return _LOCKS.setdefault(id(file), threading.Lock())
 
 
 def file_name(value: Any) -> str | None:
@@ -97,7 +106,7 @@ class IOBasePayload(Payload):
         if len(args) < 3 and "filename" not in kwargs:
             kwargs["filename"] = file_name(value)
         super().__init__(value, *args, **kwargs)
-        self._lock = threading.Lock()
+        self._lock = _lock_of(value)
         self._closed = False
         self._started = False
         self._start = self._position()
@@ -201,7 +210,8 @@ class IOBasePayload(Payload):
 
     def _read(self, offset: int, size: int) -> BytesLike:
         """The next piece; `offset` octets of the body were read before. Runs in a thread."""
-        # A read that was given up may still be under way when the file is rewound or closed.
+        # A read that was given up may still be under way when the file is rewound or closed, and
+        # the same file may be in another part of the same form.
         with self._lock:
             if self._closed:
                 raise ClientPayloadError(f"the file of {self!r} was closed while it was read")
@@ -210,7 +220,7 @@ class IOBasePayload(Payload):
     def _read_locked(self, offset: int, size: int) -> BytesLike:
         file = self._value
         if self._start is not None:
-            # Each time: the same file may be in another part of the same form.
+            # Each time: it is not known who has read the file in between.
             file.seek(self._start + offset)
             piece = file.read(size)
         else:

@@ -77,7 +77,8 @@ class UploadTracker:
         Any number of tasks may wait, before the request has begun too. Cancelling a wait changes
         nothing for the upload or the others.
         """
-        if not self.done:
+        # Not once: an attempt may have failed and another begun before this task has its turn.
+        while not self.done:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             try:
