@@ -175,7 +175,9 @@ def _absolute(scheme: str, authority: str, rest: str, *, requote: bool) -> URL:
     root = URL(f"{scheme}://{authority}/")
     if not root.raw_host:
         raise InvalidURL(scheme, "names no host")
-    check_host(root.raw_host)
+    # Letters that turn into the digits of an address pass filters that look for the digits.
+    if check_host(root.raw_host) is not None and not authority.isascii():
+        raise InvalidURL(scheme, "names an address in other than ASCII digits")
     if rest[:1] != "/":
         rest = f"/{rest}"
     return URL(f"{str(root)[:-1]}{rest}", encoded=not requote)
@@ -195,8 +197,9 @@ def _percent_encoded(found: re.Match[str]) -> str:
 
 
 def _redacted(location: str) -> str:
-    """`location` without the password it may have, for messages."""
-    return _PASSWORD.sub(r"\1:***@", location)
+    """`location` as messages and logs may have it: without password, on one line, printable."""
+    visible = _CONTROL.sub(lambda found: f"%{ord(found[0]):02X}", location)
+    return _PASSWORD.sub(r"\1:***@", _SURROGATE.sub(_percent_encoded, visible))
 
 
 # --- the whole ---------------------------------------------------------------------------------
