@@ -200,6 +200,8 @@ class TestTargets:
             "//",
             "///x",
             "http:///x",
+            "http://u:p@/",
+            "http://:80/",
             "https:x",
             "https:/x",
             "http://127.1/",

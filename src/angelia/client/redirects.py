@@ -173,10 +173,8 @@ def _absolute(scheme: str, authority: str, rest: str, *, requote: bool) -> URL:
     if not authority or "\\" in authority:
         raise InvalidURL(scheme, "names no host")
     root = URL(f"{scheme}://{authority}/")
-    if not root.raw_host:
-        raise InvalidURL(scheme, "names no host")
     # Letters that turn into the digits of an address pass filters that look for the digits.
-    if check_host(root.raw_host) is not None and not authority.isascii():
+    if check_host(root.raw_host or "") is not None and not authority.isascii():
         raise InvalidURL(scheme, "names an address in other than ASCII digits")
     if rest[:1] != "/":
         rest = f"/{rest}"

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from yarl import URL
 
-from angelia.core.fields import TOKEN, parse_token_list, quote_string, scan_quoted
+from angelia.core.fields import TOKEN, end_of, parse_token_list, quote_string, scan_quoted
 
 __all__ = (
     "BasicAuth",
@@ -171,10 +171,10 @@ def _scan_challenges(text: str, challenges: list[Challenge]) -> dict[str, str]:
     at, size = 0, len(text)
     scheme = ""
     parameters: dict[str, str] = {}
-    while (at := _end(_SEPARATORS, text, at)) < size:
+    while (at := end_of(_SEPARATORS, text, at)) < size:
         name = TOKEN.match(text, at)
         if name is None:
-            at = _end(_TO_COMMA, text, at)
+            at = end_of(_TO_COMMA, text, at)
             continue
         at = name.end()
         equals = _EQUALS.match(text, at) if scheme else None
@@ -184,7 +184,7 @@ def _scan_challenges(text: str, challenges: list[Challenge]) -> dict[str, str]:
             continue
         scheme, parameters, token68 = name[0].lower(), {}, ""
         if scheme not in _SCHEMES_WITHOUT_TOKEN68:
-            found = _TOKEN68.match(text, _end(_BLANKS, text, at))
+            found = _TOKEN68.match(text, end_of(_BLANKS, text, at))
             # RFC 9110 §11.2: a space parts the scheme from what is its own.
             if found is not None and text[at] in " \t":
                 token68, at = found[1], found.end()
@@ -196,14 +196,8 @@ def _scan_value(text: str, at: int) -> tuple[str, int]:
     if text.startswith('"', at):
         value, at, _ = scan_quoted(text, at)
         return value, at
-    end = _end(_BARE_VALUE, text, at)
+    end = end_of(_BARE_VALUE, text, at)
     return text[at:end], end
-
-
-def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
-    """Where a match of `pattern` at `at` ends; `at` where there is none."""
-    found = pattern.match(text, at)
-    return at if found is None else found.end()
 
 
 # --- Digest ------------------------------------------------------------------------------------

@@ -71,6 +71,12 @@ def scan_quoted(text: str, at: int) -> tuple[str, int, bool]:
     return value, end + 1 if closed else len(text), closed
 
 
+def end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
+    """Where a match of `pattern` at `at` ends; `at` where there is none."""
+    found = pattern.match(text, at)
+    return at if found is None else found.end()
+
+
 def parse_token_list(values: Iterable[str]) -> list[str]:
     """The members, in lower case, of a list field over all its lines (RFC 9110 §5.6.1)."""
     members = (part.strip(" \t").lower() for value in values for part in value.split(","))
@@ -98,12 +104,10 @@ def parse_parameters(text: str, at: int = 0) -> dict[str, str]:
             if text.startswith('"', at):
                 value, at, _ = scan_quoted(text, at)
             else:
-                unquoted = _UNQUOTED.match(text, at)
-                value = unquoted[0] if unquoted else ""
-                at += len(value)
+                start, at = at, end_of(_UNQUOTED, text, at)
+                value = text[start:at]
             parameters.setdefault(found[1].lower(), value)
-        rest = _TO_SEMICOLON.match(text, at)
-        at = (rest.end() if rest else size) + 1
+        at = end_of(_TO_SEMICOLON, text, at) + 1
     return parameters
 
 
@@ -288,8 +292,7 @@ def parse_links(values: Iterable[str]) -> list[tuple[str, dict[str, str]]]:
         at, last = 0, text.rfind(">")
         # Behind the last ">" there is no target; to look for it from each "<" would be quadratic.
         while at <= last:
-            if blanks := _SEPARATORS.match(text, at):
-                at = blanks.end()
+            at = end_of(_SEPARATORS, text, at)
             target = _LINK_TARGET.match(text, at)
             if target is None:
                 at = _skip_member(text, at)
@@ -309,8 +312,9 @@ def _scan_link_parameters(text: str, at: int) -> tuple[dict[str, str], int]:
         if found[2]:
             if text.startswith('"', at):
                 value, at, _ = scan_quoted(text, at)
-            elif unquoted := _LINK_VALUE.match(text, at):
-                value, at = unquoted[0], unquoted.end()
+            else:
+                start, at = at, end_of(_LINK_VALUE, text, at)
+                value = text[start:at]
         if name.endswith("*"):
             try:
                 value = decode_ext_value(value)
@@ -323,12 +327,9 @@ def _scan_link_parameters(text: str, at: int) -> tuple[dict[str, str], int]:
 
 def _skip_member(text: str, at: int) -> int:
     """Where the next member of a list begins, past commas in quoted strings."""
-    while found := _TO_COMMA.match(text, at):
-        at = found.end()
-        if not text.startswith('"', at):
-            return at + 1
+    while (at := end_of(_TO_COMMA, text, at)) < len(text) and text[at] == '"':
         _, at, _ = scan_quoted(text, at)
-    return at
+    return at + 1
 
 
 # --- Content-Disposition -------------------------------------------------------------------------
@@ -395,9 +396,8 @@ def _disposition_pairs(text: str, at: int) -> list[tuple[str, str]] | None:
             if not closed:
                 return None
         else:
-            unquoted = _DISPOSITION_VALUE.match(text, at)
-            value = unquoted[0] if unquoted else ""
-            at += len(value)
+            start, at = at, end_of(_DISPOSITION_VALUE, text, at)
+            value = text[start:at]
         end = _END_OF_PARAMETER.match(text, at)
         # RFC 6266 §4.1: a name twice is invalid; which one counts is a matter of taste, and of
         # attacks on those with another taste.
