@@ -1,8 +1,8 @@
 """An HTTP/1.1 connection: two half-states, persistence, upgrade (RFC 9112), without I/O.
 
 Owns: which message comes next in either direction, when the connection may carry another exchange,
-what of the peer's octets is an error. Heads are `h1_wire`'s, content is `h1_body`'s. Knows nothing of
-sockets, time or pools.
+what of the peer's octets is an error. Heads are `h1_wire`'s, content is `h1_body`'s. Knows nothing
+of sockets, time or pools.
 
 One exchange at a time. No pipelining on the client: one lost response would orphan the rest.
 
@@ -26,6 +26,7 @@ from angelia.core.h1_body import (
     ContentReader,
     ContentWriter,
     EofReader,
+    HeldWriter,
     SizedWriter,
     UnframedWriter,
     parse_content_length,
@@ -33,12 +34,14 @@ from angelia.core.h1_body import (
     tokens,
 )
 from angelia.core.h1_wire import (
+    DECISIVE_FIELDS,
     DEFAULT_LIMITS,
     MIN_HEAD_SIZE,
+    HeadBuffer,
     HeaderBlock,
     HeadLimits,
     excerpt,
-    find_head_end,
+    group_fields,
     parse_response_head,
     serialize_request_head,
     too_long,
@@ -56,6 +59,7 @@ from angelia.core.interface import (
     ResponseHead,
     Special,
 )
+from angelia.core.pure import ResponseScan
 from angelia.core.speedups import scan_response_head
 from angelia.errors import (
     ContentError,
@@ -69,9 +73,6 @@ __all__ = ("MAX_INTERIM_RESPONSES", "H1ClientConnection")
 
 # A server that sends informational responses without end would keep a request waiting for ever.
 MAX_INTERIM_RESPONSES: Final = 32
-
-# RFC 9112 §2.2: empty lines before a start line are skipped; some servers leave one after a body.
-MAX_EMPTY_LINES: Final = 2
 
 # HTTP/1.1 content goes out as fast as the socket takes it: the transport is what limits it.
 UNLIMITED: Final = 2**31 - 1
@@ -97,8 +98,8 @@ class H1ClientConnection:
     has_windows = False
 
     __slots__ = (
-        "_buffer",
         "_close_asked",
+        "_head",
         "_interim",
         "_limits",
         "_method",
@@ -106,7 +107,6 @@ class H1ClientConnection:
         "_read_until_eof",
         "_reader",
         "_receiving",
-        "_searched",
         "_sending",
         "_stream_id",
         "_upgrade_asked",
@@ -125,9 +125,7 @@ class H1ClientConnection:
         self._upgrade_asked = False
         self._interim = 0
         self._outbox: list[Buffer] = []
-        # The start of a head or of a chunk's line that is still incomplete.
-        self._buffer = bytearray()
-        self._searched = 0
+        self._head = HeadBuffer()
         self._reader: ContentReader | None = None
         self._writer: ContentWriter | None = None
         self.idle_timeout: float | None = None
@@ -157,9 +155,7 @@ class H1ClientConnection:
 
     # --- sending -------------------------------------------------------------------------------
 
-    def open_stream(
-        self, limits: HeadLimits = DEFAULT_LIMITS, read_until_eof: bool = True
-    ) -> int:
+    def open_stream(self, limits: HeadLimits = DEFAULT_LIMITS, read_until_eof: bool = True) -> int:
         """Reserve the connection for one exchange and return the exchange's number.
 
         `limits` hold for the response's head and trailers. ``read_until_eof=False`` takes a
@@ -174,59 +170,48 @@ class H1ClientConnection:
         self._stream_id += 1
         return self._stream_id
 
-    def send_head(
-        self, stream_id: int, head: RequestHead | ResponseHead, *, end: bool
-    ) -> None:
+    def send_head(self, stream_id: int, head: RequestHead | ResponseHead, *, end: bool) -> None:
         """Send a request's head; LocalProtocolError, and nothing sent, where it is malformed."""
         if self._sending is not _HEAD or stream_id != self._stream_id:
             raise LocalProtocolError(f"no head can be sent for exchange {stream_id} on {self!r}")
         if not isinstance(head, RequestHead):
             raise LocalProtocolError("a client sends requests")
         wire = serialize_request_head(head)
-        headers = head.headers
-        if end and type(headers) is HeaderBlock and headers.plain and head.method != "CONNECT":
+        headers, method, version = head.headers, head.method, head.version
+        if end and type(headers) is HeaderBlock and headers.plain and version is HttpVersion11:
             # The usual request: nothing to find out about it.
             self._upgrade_asked = self._close_asked = False
-            self._method = head.method
+            self._method = method
             self._outbox.append(wire)
             self._sending = _DONE
             return
-        lowered = wire.lower()
-        method = head.method
-        self._upgrade_asked = b"\r\nupgrade:" in lowered or method == "CONNECT"
-        self._close_asked = (
-            b"\r\nconnection:" in lowered and "close" in tokens(_special(head), "connection")
-        ) or (head.version == HttpVersion10 and b"keep-alive" not in lowered)
-        writer = None
-        if b"\r\ncontent-length:" in lowered or b"\r\ntransfer-encoding:" in lowered:
-            writer = _request_writer(head)
+        special = group_fields(headers, DECISIVE_FIELDS)
+        writer = _request_writer(special, version)
+        upgrade_asked = "upgrade" in special
+        framed: list[Buffer] = []
         if end:
+            # A length that was announced and does not come is found here.
             if writer is not None:
-                wire_end = writer.send(b"", end=True)
-                self._outbox.append(wire)
-                self._outbox.extend(wire_end)
-            else:
-                self._outbox.append(wire)
-            self._sending = _DONE
-        else:
-            if writer is None:
-                if not self._upgrade_asked:
-                    raise LocalProtocolError(
-                        "content needs a Content-Length or Transfer-Encoding field"
-                    )
-                writer = UnframedWriter()
-            self._outbox.append(wire)
-            self._writer = writer
-            self._sending = _CONTENT
+                framed = writer.send(b"", end=True)
+        elif writer is None:
+            if not upgrade_asked and method != "CONNECT":
+                raise LocalProtocolError(
+                    "content needs a Content-Length or Transfer-Encoding field"
+                )
+            writer = HeldWriter()
         self._method = method
+        self._upgrade_asked = upgrade_asked
+        self._close_asked = not _persistent(version.minor, tokens(special, "connection"))
+        self._outbox.append(wire)
+        self._outbox += framed
+        self._writer = None if end else writer
+        self._sending = _DONE if end else _CONTENT
 
     def send_content(self, stream_id: int, data: Buffer, *, end: bool) -> None:
         """Send content; LocalProtocolError, and nothing of it sent, where it breaks the framing."""
         writer = self._writer
         if self._sending is not _CONTENT or stream_id != self._stream_id or writer is None:
-            raise LocalProtocolError(
-                f"no content can be sent for exchange {stream_id} on {self!r}"
-            )
+            raise LocalProtocolError(f"no content can be sent for exchange {stream_id} on {self!r}")
         self._outbox.extend(writer.send(data, end=end))
         if end:
             self._writer = None
@@ -235,11 +220,14 @@ class H1ClientConnection:
 
     def send_capacity(self, stream_id: int) -> int:
         """HTTP/1.1 has no windows: the socket decides."""
-        return UNLIMITED if self._sending is _CONTENT and stream_id == self._stream_id else 0
+        if stream_id != self._stream_id or self._writer is None:
+            return 0
+        return 0 if type(self._writer) is HeldWriter else UNLIMITED
 
     def reset_stream(self, stream_id: int) -> None:
-        """Abandon the exchange, and with it the connection."""
-        if stream_id == self._stream_id:
+        """Abandon the exchange, and with it the connection; what was not taken is not sent."""
+        if stream_id == self._stream_id and self._receiving is not _IDLE:
+            self._outbox.clear()
             self._close()
 
     def data_to_send(self) -> list[Buffer]:
@@ -254,10 +242,13 @@ class H1ClientConnection:
 
     def receive_data(self, data: bytes) -> list[Event]:
         events: list[Event] = []
-        if self._receiving is _HEAD and not self._buffer and self._receive_whole(data, events):
-            return events
+        scanned = None
+        if self._receiving is _HEAD and not self._head.octets:
+            scanned = self._scan(data, 0)
+            if scanned is not None and self._receive_whole(data, scanned, events):
+                return events
         try:
-            self._receive(data, events)
+            self._receive(data, scanned, events)
         except RemoteProtocolError as error:
             self._fail(error, events)
         return events
@@ -269,23 +260,23 @@ class H1ClientConnection:
             if reader is not None:
                 reader.receive_eof(self._stream_id, events)
             elif self._receiving is _HEAD:
-                events.append(Failed(self._stream_id, PeerClosed(self._buffer)))
+                events.append(Failed(self._stream_id, PeerClosed(self._head.octets)))
         except ContentError as error:
             events.append(Failed(self._stream_id, error))
         self._close()
         return events
 
-    def _receive_whole(self, data: bytes, events: list[Event]) -> bool:
+    def _scan(self, data: bytes, position: int) -> ResponseScan | None:
+        limits = self._limits
+        return scan_response_head(
+            data, position, limits.max_line_size, limits.max_field_size, limits.max_headers
+        )
+
+    def _receive_whole(self, data: bytes, scanned: ResponseScan, events: list[Event]) -> bool:
         """The usual response: head and content of a known length, all in one read, and no more.
 
         What follows is a shorter way to what `_receive` would do; False leaves it to that.
         """
-        limits = self._limits
-        scanned = scan_response_head(
-            data, 0, limits.max_line_size, limits.max_field_size, limits.max_headers
-        )
-        if scanned is None:
-            return False
         end, minor, status, reason, fields, special = scanned
         length = special.get("content-length")
         if (
@@ -296,7 +287,7 @@ class H1ClientConnection:
             or special.get("connection", "keep-alive") != "keep-alive"
             or "transfer-encoding" in special
             or "keep-alive" in special
-            or self._method in ("HEAD", "CONNECT")
+            or self._method in _METHODS_APART
             or self._sending is not _DONE
             or length != str(len(data) - end)
             or end > MIN_HEAD_SIZE
@@ -304,9 +295,7 @@ class H1ClientConnection:
             return False
         stream_id = self._stream_id
         raw = data[:end]
-        events.append(
-            ResponseHead(status, reason, fields, HttpVersion11, stream_id, raw, special)
-        )
+        events.append(ResponseHead(status, reason, fields, HttpVersion11, stream_id, raw, special))
         if end < len(data):
             events.append(Content(stream_id, data[end:]))
         events.append(End(stream_id))
@@ -316,132 +305,85 @@ class H1ClientConnection:
             self._sending = self._receiving = _IDLE
         return True
 
-    def _receive(self, data: bytes, events: list[Event]) -> None:
+    def _receive(self, data: bytes, scanned: ResponseScan | None, events: list[Event]) -> None:
         position = 0
-        if self._buffer:
-            self._buffer += data
-            if self._receiving is not _HEAD:
-                data = bytes(self._buffer)
-                self._buffer.clear()
-        state = self._receiving
-        if state is _HEAD:
-            position, data = self._receive_head(data, events)
-            if position < 0:
+        # While our own head has not been sent, nothing can be an answer to it.
+        if self._receiving is _HEAD and self._sending is not _HEAD:
+            found = self._receive_head(data, scanned, events)
+            if found is None:
                 return
-            state = self._receiving
-        if state is _CONTENT or state is _TUNNEL:
-            position = self._receive_content(data, position, events)
-        if position < len(data) and self._receiving is not _CONTENT:
-            self._receive_stray(data[position:])
+            data, position = found
+        reader = self._reader
+        if reader is not None:
+            position = reader.receive(self._stream_id, data, position, events)
+            if reader.done:
+                self._reader = None
+                self._receiving = _DONE
+                self._settle()
+        if position < len(data) and self._receiving is not _CLOSED:
+            _refuse_stray(data[position:])
 
-    def _receive_head(self, data: bytes, events: list[Event]) -> tuple[int, bytes]:
-        """Read heads until the final one: its end in `data`, or -1 when more must come."""
+    def _receive_head(
+        self, data: bytes, scanned: ResponseScan | None, events: list[Event]
+    ) -> tuple[bytes, int] | None:
+        """Read heads until the final one: the octets that it ends in, and where. None: not yet."""
         position = 0
         limits = self._limits
         while True:
-            scanned = None
-            if not self._buffer:
-                scanned = scan_response_head(
-                    data, position, limits.max_line_size, limits.max_field_size, limits.max_headers
-                )
             if scanned is not None:
                 end, minor, status, reason, fields, special = scanned
                 if end - position > limits.max_head_size:
                     raise too_long(limits)
-                head = ResponseHead(
-                    status,
-                    reason,
-                    fields,
-                    _VERSIONS[minor],
-                    self._stream_id,
-                    data[position:end],
-                    special,
-                )
+                raw = data[position:end]
+                version = HttpVersion11 if minor == 1 else HttpVersion10
+                head = ResponseHead(status, reason, fields, version, self._stream_id, raw, special)
             else:
-                position, end, data = self._complete_head(data, position)
-                if end < 0:
-                    return -1, data
+                found = self._head.add(data[position:], limits)
+                if found is None:
+                    return None
+                data, position, end = found
                 head = parse_response_head(data, position, end, limits, self._stream_id)
-            events.append(head)
             position = end
             if head.status >= 200 or head.status == 101:
                 self._begin_content(head)
-                return position, data
+                events.append(head)
+                return data, position
             self._interim += 1
             if self._interim > MAX_INTERIM_RESPONSES:
                 raise HeadError(f"more than {MAX_INTERIM_RESPONSES} interim responses")
-
-    def _complete_head(self, data: bytes, position: int) -> tuple[int, int, bytes]:
-        """Start and end of the next head, in the octets it is in; the end is -1 if not yet here."""
-        buffer = self._buffer
-        if not buffer:
-            buffer += data[position:]
-            self._searched = 0
-        start = _skip_empty_lines(buffer)
-        if not start and buffer[:1] not in (b"", b"H", b"\r"):
-            raise HeadError(f"not an HTTP response: {excerpt(buffer)}")
-        end = find_head_end(buffer, start, self._limits, self._searched)
-        if end < 0:
-            self._searched = len(buffer)
-            return 0, -1, data
-        whole = bytes(buffer)
-        buffer.clear()
-        return start, end, whole
+            events.append(head)
+            scanned = self._scan(data, position)
 
     def _begin_content(self, head: ResponseHead) -> None:
-        status, special = head.status, head.special
-        if "keep-alive" in special:
-            self.idle_timeout = keep_alive_timeout(special["keep-alive"])
-        connection = special.get("connection", "")
-        if connection and connection != "keep-alive":
-            connection = tokens(special, "connection")
+        status, special, minor = head.status, head.special, head.version.minor
         if status == 101 or (self._method == "CONNECT" and status < 300):
-            # RFC 9110 §15.2.2: a server may not switch to what the client did not offer.
-            if not self._upgrade_asked:
-                raise HeadError("101 Switching Protocols, which was not asked for")
-            self._close_asked = True
-            self._reader = EofReader()
-            self._receiving = _TUNNEL
-            self._writer = UnframedWriter()
-            self._sending = _CONTENT
+            self._begin_tunnel(status)
             return
-        # RFC 9112 §9.3: whether the connection persists.
-        minor = head.version.minor
-        if minor != 1 or connection:
-            # A str is the one usual value, a list has several or another one.
-            if minor > 1 or (minor == 0 and "keep-alive" not in connection):
-                self._close_asked = True
-            elif connection != "keep-alive" and "close" in connection:
-                self._close_asked = True
         reader = response_reader(
             status, self._method, special, self._limits, read_until_eof=self._read_until_eof
         )
+        if "keep-alive" in special:
+            self.idle_timeout = keep_alive_timeout(special["keep-alive"])
+        if minor != 1 or "connection" in special:
+            self._close_asked |= not _persistent(minor, tokens(special, "connection"))
         if reader.until_eof or (minor == 0 and "transfer-encoding" in special):
             # RFC 9112 §6.1: an HTTP/1.0 server that sends a transfer coding may not know it.
             self._close_asked = True
         self._reader = reader
         self._receiving = _CONTENT
 
-    def _receive_content(self, data: bytes, position: int, events: list[Event]) -> int:
-        reader = self._reader
-        if reader is None:
-            return position
-        position = reader.receive(self._stream_id, data, position, events)
-        if reader.done:
-            self._reader = None
-            self._receiving = _DONE
-            self._settle()
-        elif position < len(data):
-            self._buffer += data[position:]
-            if len(self._buffer) > self._limits.max_head_size:
-                raise ContentError("a line within the content is too long")
-        return position
-
-    def _receive_stray(self, data: bytes) -> None:
-        # RFC 9112 §9.3.1 and §6.3: what follows a complete response was not asked for. It never
-        # becomes part of another one: the connection ends. An empty line is forgiven.
-        if data.strip(b"\r\n"):
-            raise RemoteProtocolError(f"data that no request asked for: {excerpt(data)}")
+    def _begin_tunnel(self, status: int) -> None:
+        # RFC 9110 §15.2.2: a server may not switch to what the client did not offer.
+        if status == 101 and not self._upgrade_asked:
+            raise HeadError("101 Switching Protocols, which was not asked for")
+        # RFC 9110 §7.8: nobody changes the protocol in the middle of a message.
+        if self._writer is not None and type(self._writer) is not HeldWriter:
+            raise HeadError(f"{status} before the whole request was sent")
+        self._close_asked = True
+        self._reader = EofReader()
+        self._receiving = _TUNNEL
+        self._writer = UnframedWriter()
+        self._sending = _CONTENT
 
     # --- transitions ---------------------------------------------------------------------------
 
@@ -466,53 +408,49 @@ class H1ClientConnection:
         self._sending = self._receiving = _CLOSED
         self._reader = None
         self._writer = None
-        self._buffer.clear()
+        self._head.clear()
 
 
-_VERSIONS: Final = tuple(HttpVersion(1, minor) for minor in range(10))
+# Their responses end where other ones do not.
+_METHODS_APART: Final = frozenset({"CONNECT", "HEAD"})
 
 
-def _skip_empty_lines(buffer: bytearray) -> int:
-    start = 0
-    for _ in range(MAX_EMPTY_LINES):
-        if buffer.startswith(b"\r\n", start):
-            start += 2
-        elif buffer.startswith(b"\n", start):
-            start += 1
-    return start
+def _persistent(minor: int, options: list[str]) -> bool:
+    """Whether a message of HTTP/1.`minor` leaves the connection open (RFC 9112 §9.3)."""
+    if "close" in options:
+        return False
+    # A version above 1.1 may have other rules: nothing is taken for granted.
+    return minor == 1 or (minor == 0 and "keep-alive" in options)
 
 
-def _special(head: RequestHead) -> Special:
-    special: dict[str, str | list[str]] = {}
-    for name, value in head.headers:
-        lower = name.lower()
-        before = special.get(lower)
-        if before is None:
-            special[lower] = value
-        elif isinstance(before, list):
-            before.append(value)
-        else:
-            special[lower] = [before, value]
-    return special
+def _refuse_stray(data: bytes) -> None:
+    # RFC 9112 §9.3.1 and §6.3: what follows a complete response was not asked for. It never
+    # becomes part of another one: the connection ends. An empty line is forgiven.
+    stray = data.lstrip(b"\r\n")
+    if stray:
+        raise RemoteProtocolError(f"data that no request asked for: {excerpt(stray)}")
 
 
-def _request_writer(head: RequestHead) -> ContentWriter:
-    """How a request's content is framed (RFC 9112 §6)."""
-    special = _special(head)
+def _request_writer(special: Special, version: HttpVersion) -> ContentWriter | None:
+    """How a request's content is framed (RFC 9112 §6); None where no field says so."""
     lengths = special.get("content-length")
     if "transfer-encoding" in special:
         # RFC 9112 §6.2: a sender must not send both.
         if lengths is not None:
             raise LocalProtocolError("both Content-Length and Transfer-Encoding")
-        if tokens(special, "transfer-encoding")[-1:] != ["chunked"]:
+        # RFC 9112 §6.1: once, and last.
+        codings = tokens(special, "transfer-encoding")
+        if codings[-1:] != ["chunked"] or codings.count("chunked") != 1:
             raise LocalProtocolError("the last transfer coding of a request must be chunked")
-        if head.version == HttpVersion10:
+        if version == HttpVersion10:
             raise LocalProtocolError("HTTP/1.0 has no chunked transfer coding")
         return ChunkedWriter()
-    if not isinstance(lengths, str):
+    if lengths is None:
+        return None
+    # RFC 9110 §8.6: a list of lengths is forgiven to those who send it, and not sent.
+    if not isinstance(lengths, str) or "," in lengths:
         raise LocalProtocolError("more than one Content-Length")
     try:
         return SizedWriter(parse_content_length([lengths]))
     except HeadError as error:
         raise LocalProtocolError(str(error)) from error
-

@@ -1,4 +1,4 @@
-"""HTTP/1.1 content: how long it is (RFC 9112 §6.3), and the readers and writers that follow from it.
+"""HTTP/1.1 content: how long it is (RFC 9112 §6.3), and its readers and writers.
 
 Owns: framing decisions, the chunked coding, trailer fields. Knows nothing of connections, roles or
 sockets. A reader takes octets and appends events; a writer takes octets of content and returns what
@@ -8,16 +8,15 @@ goes on the wire. The reader object *is* the state of a receiving half while con
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, TypeAlias
 
-from angelia.core.h1_wire import HeadLimits, excerpt, find_head_end, parse_fields
+from angelia.core.h1_wire import HeadLimits, excerpt, parse_fields
 from angelia.core.interface import Buffer, Content, End, Event, Special
 from angelia.errors import (
     ContentError,
     HeadError,
     IncompleteContent,
-    LineTooLong,
     LocalProtocolError,
 )
 
@@ -27,6 +26,7 @@ __all__ = (
     "ContentReader",
     "ContentWriter",
     "EofReader",
+    "HeldWriter",
     "SizedReader",
     "SizedWriter",
     "UnframedWriter",
@@ -44,8 +44,14 @@ MAX_CHUNK_SIZE_DIGITS: Final = 16
 
 _DIGITS: Final = re.compile(r"[0-9]+")
 # RFC 9112 §7.1: hex digits, then an extension that we skip. The blanks before it are the "bad
-# whitespace" of §7.1.1, which is to be accepted. No control characters but TAB.
-_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+# whitespace" of §7.1.1, which is to be accepted. No control characters but TAB, and CRLF at the end
+# in lenient mode too: §2.2 forgives a bare LF to start lines and fields only, and one that another
+# reader takes for a part of the extension would set the two of us apart.
+_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+# What such a line may look like while it is still so short that it can be the size alone.
+_CHUNK_LINE_START: Final = re.compile(
+    rb"[0-9A-Fa-f]{1,%d}(?:[ \t]*|[ \t]*;[\t\x20-\x7e\x80-\xff]*)\r?" % MAX_CHUNK_SIZE_DIGITS
+)
 
 
 def _values(special: Special, name: str) -> list[str]:
@@ -58,7 +64,10 @@ def _values(special: Special, name: str) -> list[str]:
 def tokens(special: Special, name: str) -> list[str]:
     """The lower-case members of a list field, over all its field lines (RFC 9110 §5.6.1)."""
     joined = ",".join(_values(special, name))
-    return [token for part in joined.split(",") if (token := part.strip(" \t").lower())]
+    # str.lower() makes ASCII letters of others: the Kelvin sign is no K of "chunked".
+    if joined.isascii():
+        joined = joined.lower()
+    return [token for part in joined.split(",") if (token := part.strip(" \t"))]
 
 
 def parse_content_length(values: Sequence[str]) -> int:
@@ -77,7 +86,10 @@ def parse_content_length(values: Sequence[str]) -> int:
 
 
 class ContentReader(Protocol):
-    """Turns octets into `Content` and `End` events."""
+    """Turns octets into `Content` and `End` events.
+
+    A reader keeps what it needs of octets that it has received, and no more than its limits allow.
+    """
 
     done: bool
     """Whether the message is over."""
@@ -86,10 +98,9 @@ class ContentReader(Protocol):
     """Whether the content lasts until the connection ends."""
 
     def receive(self, stream_id: int, data: bytes, start: int, events: list[Event]) -> int:
-        """Read `data` from `start`; return up to where it was understood.
+        """Read `data` from `start`; return where the message ends in it, or its length.
 
-        What is left when the reader is not `done` begins a line that is still incomplete: the
-        caller keeps it and presents it again with what follows.
+        ContentError for what is no content of this kind.
         """
 
     def receive_eof(self, stream_id: int, events: list[Event]) -> None:
@@ -101,7 +112,7 @@ def response_reader(
 ) -> ContentReader:
     """How the content of a final response is read (RFC 9112 §6.3, in its order)."""
     # (1) No content, whatever the fields say.
-    if status == 204 or status == 304 or method == "HEAD":
+    if method == "HEAD" or status in (204, 304):
         return SizedReader(0)
     # (2), a tunnel, is no content: the connection settles it before.
     value = special.get("content-length")
@@ -109,23 +120,30 @@ def response_reader(
         # (3) A server that sends both asks two readers to disagree: refused, not repaired.
         if value is not None:
             raise HeadError("both Transfer-Encoding and Content-Length")
-        return _coded_reader(tokens(special, "transfer-encoding"), limits)
-    if value is not None:
+        if _is_chunked(tokens(special, "transfer-encoding")):
+            return ChunkedReader(limits)
+    elif value is not None:
         if type(value) is str and value.isdigit() and value.isascii() and len(value) < 19:
             return SizedReader(int(value))
-        return SizedReader(parse_content_length([value] if isinstance(value, str) else value))
-    # (8) Neither: the content lasts as long as the connection.
+        values = [value] if isinstance(value, str) else value
+        if not limits.lenient and (len(values) > 1 or "," in values[0]):
+            raise HeadError(f"more than one Content-Length: {excerpt(', '.join(values))}")
+        return SizedReader(parse_content_length(values))
+    # (4) Another last coding, or (8) neither field: the content lasts as long as the connection.
     return EofReader() if read_until_eof else UnreadReader()
 
 
-def _coded_reader(codings: list[str], limits: HeadLimits) -> ContentReader:
-    if "chunked" not in codings:
-        return EofReader()
-    # RFC 9112 §6.1: chunked is applied once and last. We never ask for another transfer coding in
-    # TE, so none may come beside it.
-    if codings != ["chunked"]:
+def _is_chunked(codings: list[str]) -> bool:
+    """Whether chunked delimits the content; HeadError where that is not clear."""
+    if codings == ["chunked"]:
+        return True
+    # RFC 9112 §6.1: chunked is applied once and last. RFC 9110 §10.1.4: we ask for no other coding
+    # in TE, so none may come before it. And what is no coding but looks like chunked, or nothing at
+    # all, is somebody's try to be read in two ways.
+    odd = any("chunked" in coding for coding in codings if coding != "chunked")
+    if odd or not codings or codings[-1] == "chunked" or codings.count("chunked") > 1:
         raise HeadError(f"transfer coding not understood: {excerpt(', '.join(codings))}")
-    return ChunkedReader(limits)
+    return False
 
 
 class SizedReader:
@@ -196,7 +214,7 @@ class EofReader:
 class ChunkedReader:
     """The chunked transfer coding (RFC 9112 §7.1), with limits on all that is not content."""
 
-    __slots__ = ("_expect", "_limits", "_received", "_remaining", "done")
+    __slots__ = ("_expect", "_limits", "_line", "_received", "_remaining", "_trailers", "done")
 
     until_eof = False
 
@@ -204,53 +222,71 @@ class ChunkedReader:
         self._limits = limits
         self._remaining = 0
         self._received = 0
-        self._expect = self._receive_size
+        # The start of a line that is not here as a whole yet.
+        self._line = bytearray()
+        self._trailers = bytearray()
+        # The function, not the method bound to this object: that would be a reference cycle.
+        self._expect: _Step = ChunkedReader._receive_size
         self.done = False
 
     def receive(self, stream_id: int, data: bytes, start: int, events: list[Event]) -> int:
-        position = start
         size = len(data)
-        while position < size and not self.done:
-            moved = self._expect(stream_id, data, position, events)
-            if moved == position:
-                break
-            position = moved
-        return position
+        while start < size and not self.done:
+            start = self._expect(self, stream_id, data, start, events)
+        return start
 
     def receive_eof(self, stream_id: int, events: list[Event]) -> None:
         raise IncompleteContent(self._received, None)
 
+    # Each step takes one octet at least, and returns where the next one begins.
+
     def _receive_size(self, stream_id: int, data: bytes, start: int, events: list[Event]) -> int:
-        limit = self._limits.max_line_size
-        newline = data.find(b"\n", start, start + limit + 2)
-        if newline < 0:
-            if len(data) - start > limit:
-                raise LineTooLong(f"chunk size line is longer than {limit} bytes", limit=limit)
-            self._refuse_early(data, start)
-            return start
-        line = data[start:newline]
-        if line.endswith(b"\r"):
-            line = line[:-1]
-        elif not self._limits.lenient:
-            raise ContentError(f"chunk size line ends with a bare LF: {excerpt(line)}")
-        self._remaining = size = self._parse_size(line)
-        # The last chunk has size 0 and no data; the trailer section follows (§7.1.2).
-        self._expect = self._receive_data if size else self._receive_trailers
-        return newline + 1
-
-    def _refuse_early(self, data: bytes, start: int) -> None:
-        # A first byte that cannot begin a chunk size is an error at once, not a wait for a line.
-        if start < len(data) and not _CHUNK_LINE.match(data, start, start + 1):
-            raise ContentError(f"not a chunk size: {excerpt(data[start : start + 32])}")
-
-    def _parse_size(self, line: bytes) -> int:
-        match = _CHUNK_LINE.fullmatch(line)
-        if match is None:
-            raise ContentError(f"not a chunk size: {excerpt(line)}")
+        # The common case: the whole line is here.
+        match = None if self._line else _CHUNK_LINE.match(data, start)
+        if match is not None:
+            end = match.end()
+        else:
+            line, end = self._take_line(data, start, self._limits.max_line_size)
+            match = _CHUNK_LINE.fullmatch(line)
+            if match is None:
+                self._check_partial(line)
+                return end
+        if end - start > self._limits.max_line_size + 2:
+            raise self._line_too_long(data[start:end], self._limits.max_line_size)
         digits = match[1]
         if len(digits) > MAX_CHUNK_SIZE_DIGITS or (size := int(digits, 16)) > MAX_LENGTH:
             raise ContentError(f"chunk size is beyond 2**63: {excerpt(digits)}")
-        return size
+        self._remaining = size
+        # The last chunk has size 0 and no data; the trailer section follows (§7.1.2).
+        self._expect = ChunkedReader._receive_data if size else ChunkedReader._receive_trailers
+        return end
+
+    def _take_line(self, data: bytes, start: int, limit: int) -> tuple[bytes, int]:
+        """The line with its LF, empty while that is still to come, and where it ends in `data`."""
+        kept = self._line
+        newline = data.find(b"\n", start)
+        end = newline + 1 or len(data)
+        kept += data[start:end]
+        # `limit` counts neither CR nor LF.
+        if len(kept) > limit + (2 if newline >= 0 else 1):
+            raise self._line_too_long(kept, limit)
+        if newline < 0:
+            return b"", end
+        line = bytes(kept)
+        kept.clear()
+        return line, end
+
+    def _line_too_long(self, line: bytes | bytearray, limit: int) -> ContentError:
+        what = "chunk size" if self._expect is ChunkedReader._receive_size else "trailer field"
+        return ContentError(f"line of a {what} is longer than {limit} bytes: {excerpt(line)}")
+
+    def _check_partial(self, line: bytes) -> None:
+        # What cannot become a chunk size is an error now, not a wait for the end of its line.
+        shown = line or bytes(self._line)
+        if line or (
+            len(shown) <= MAX_CHUNK_SIZE_DIGITS + 1 and not _CHUNK_LINE_START.fullmatch(shown)
+        ):
+            raise ContentError(f"not a chunk size: {excerpt(shown)}")
 
     def _receive_data(self, stream_id: int, data: bytes, start: int, events: list[Event]) -> int:
         remaining = self._remaining
@@ -262,44 +298,54 @@ class ChunkedReader:
             events.append(Content(stream_id, data[start:] if start else data))
             return size
         self._received += remaining
-        self._remaining = 0
         events.append(Content(stream_id, data[start:end], True))
-        self._expect = self._receive_data_end
         # The common case, CRLF at hand, without another turn.
         if data.startswith(b"\r\n", end):
-            self._expect = self._receive_size
+            self._expect = ChunkedReader._receive_size
             return end + 2
+        self._expect = ChunkedReader._receive_data_end
         return end
 
     def _receive_data_end(
         self, stream_id: int, data: bytes, start: int, events: list[Event]
     ) -> int:
-        if data.startswith(b"\r\n", start):
-            self._expect = self._receive_size
-            return start + 2
-        if data[start:] == b"\r":
-            return start
-        raise ContentError(f"chunk data not followed by CRLF: {excerpt(data[start : start + 8])}")
+        # Both octets are looked at, each when it comes: skipping them unseen is how two readers
+        # come to disagree on where the next chunk begins.
+        kept = self._line
+        kept += data[start : start + 2 - len(kept)]
+        if kept == b"\r\n":
+            kept.clear()
+            self._expect = ChunkedReader._receive_size
+            return data.index(b"\n", start) + 1
+        if kept != b"\r":
+            raise ContentError(f"chunk data not followed by CRLF: {excerpt(kept)}")
+        return start + 1
 
     def _receive_trailers(
         self, stream_id: int, data: bytes, start: int, events: list[Event]
     ) -> int:
-        if data.startswith(b"\r\n", start):
-            self._end(stream_id, (), events)
-            return start + 2
         limits = self._limits
-        end = find_head_end(data, start, limits)
-        if end < 0:
-            return start
-        trailers = parse_fields(data[start:end], limits)
-        self._end(stream_id, trailers, events)
+        line, end = self._take_line(data, start, limits.max_field_size)
+        trailers = self._trailers
+        trailers += line
+        if len(trailers) > limits.max_head_size:
+            raise ContentError(f"trailer section is longer than {limits.max_head_size} bytes")
+        if line in (b"\r\n", b"\n"):
+            self._end(stream_id, events)
         return end
 
-    def _end(
-        self, stream_id: int, trailers: Sequence[tuple[str, str]], events: list[Event]
-    ) -> None:
+    def _end(self, stream_id: int, events: list[Event]) -> None:
+        # RFC 9110 §6.5.1: trailers are not merged into the headers, whatever their names.
+        try:
+            trailers = parse_fields(bytes(self._trailers), self._limits)
+        except HeadError as error:
+            raise ContentError(f"in the trailer section: {error}") from error
+        self._trailers.clear()
         self.done = True
         events.append(End(stream_id, trailers))
+
+
+_Step: TypeAlias = Callable[[ChunkedReader, int, bytes, int, list[Event]], int]
 
 
 class ContentWriter(Protocol):
@@ -348,8 +394,22 @@ class ChunkedWriter:
         return wire
 
 
+class HeldWriter:
+    """An upgrade or CONNECT that was not answered yet.
+
+    Content sent now would be another protocol's, or the next request, as the peer decides.
+    """
+
+    __slots__ = ()
+
+    def send(self, data: Buffer, *, end: bool) -> list[Buffer]:
+        if len(data):
+            raise LocalProtocolError("no content before the upgrade or the tunnel is accepted")
+        return []
+
+
 class UnframedWriter:
-    """Content that the end of the connection ends; also another protocol after an upgrade."""
+    """What follows an upgrade or a CONNECT."""
 
     __slots__ = ()
 

@@ -10,28 +10,33 @@ client forgives a server: a bare LF at the end of a line, and obsolete line fold
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple, overload
 
-from angelia.core.interface import HttpVersion, HttpVersion11, RequestHead, ResponseHead
+from angelia.core.interface import Headers, HttpVersion, HttpVersion11, RequestHead, ResponseHead
 from angelia.core.speedups import SPECIAL_RESPONSE_FIELDS, serialize_head
 from angelia.errors import HeadError, LineTooLong, LocalProtocolError
 
 __all__ = (
+    "DECISIVE_FIELDS",
     "DEFAULT_LIMITS",
     "MIN_HEAD_SIZE",
-    "HeaderBlock",
+    "HeadBuffer",
     "HeadLimits",
+    "HeaderBlock",
     "excerpt",
-    "find_head_end",
+    "group_fields",
     "parse_fields",
     "parse_response_head",
     "serialize_request_head",
     "too_long",
 )
 
-# A head may always have this many octets (nginx allows 4 x 8 KiB; cookies of large sites need more).
+# A head may always have this many octets: nginx allows 4 x 8 KiB, cookies of large sites need more.
 MIN_HEAD_SIZE: Final = 64 * 1024
+
+# RFC 9112 §2.2: empty lines before a start line are skipped; some servers leave one after a body.
+MAX_EMPTY_LINES: Final = 2
 
 # How much of a peer's octets an error may quote.
 EXCERPT_SIZE: Final = 80
@@ -63,8 +68,10 @@ _STATUS_LINE: Final = re.compile(
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # RFC 9110 §5.5: a field value with CR, LF or NUL is dangerous; the other controls are invalid.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_STRICT_END: Final = b"\r\n\r\n"
-_LENIENT_END: Final = re.compile(rb"\n\r?\n")
+# Bare LFs end the search in strict mode too: they are an error then, and not a wait for CRLF.
+_HEAD_END: Final = re.compile(rb"\n\r?\n")
+# What all the status lines that we take have in common.
+_RESPONSE_START: Final = b"HTTP/1."
 
 
 class HeaderBlock(Sequence[tuple[str, str]]):
@@ -80,7 +87,7 @@ class HeaderBlock(Sequence[tuple[str, str]]):
         self.pairs = tuple(pairs)
         # Without the empty start line that serialize_head() puts before them.
         self.wire = serialize_head("", self.pairs)[2:]
-        self.plain = not any(name.lower() in _DECISIVE_FIELDS for name, _ in self.pairs)
+        self.plain = not any(name.lower() in DECISIVE_FIELDS for name, _ in self.pairs)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -93,14 +100,14 @@ class HeaderBlock(Sequence[tuple[str, str]]):
         return self.pairs[index]
 
 
-_DECISIVE_FIELDS: Final = frozenset(
-    {"connection", "content-length", "expect", "transfer-encoding", "upgrade"}
-)
+# What decides about a request's framing, and about what becomes of the connection.
+DECISIVE_FIELDS: Final = frozenset({"connection", "content-length", "transfer-encoding", "upgrade"})
 
 
 def excerpt(value: str | bytes | bytearray) -> str:
     """A short, printable quotation of what a peer sent, for error messages."""
-    shown = repr(bytes(value[:EXCERPT_SIZE]) if isinstance(value, bytearray) else value[:EXCERPT_SIZE])
+    start = value[:EXCERPT_SIZE]
+    shown = repr(bytes(start) if isinstance(start, bytearray) else start)
     return shown if len(value) <= EXCERPT_SIZE else f"{shown}..."
 
 
@@ -110,40 +117,85 @@ def too_long(limits: HeadLimits) -> LineTooLong:
     return LineTooLong(f"head is longer than {limit} bytes", limit=limit)
 
 
-def find_head_end(data: bytes | bytearray, start: int, limits: HeadLimits, seen: int = 0) -> int:
-    """Where the head that begins at `start` ends, after its empty line, or -1: not yet.
+class HeadBuffer:
+    """A response's head that comes in pieces: kept, held to the limits, its end found.
 
-    `seen` is how far an earlier search came. LineTooLong where an incomplete head, or its last
-    line, is already beyond the limits: they hold for lines that come in many pieces too.
+    The work is linear in the octets, however small the pieces are.
     """
-    search_from = max(start, seen - 3)
-    if limits.lenient:
-        match = _LENIENT_END.search(data, search_from)
-        end = -1 if match is None else match.end()
-    else:
-        end = data.find(_STRICT_END, search_from)
-        end = -1 if end < 0 else end + 4
-    if end < 0:
-        _check_incomplete(data, start, limits)
-    elif end - start > limits.max_head_size:
-        raise too_long(limits)
-    return end
+
+    __slots__ = ("_last_line", "_searched", "octets")
+
+    def __init__(self) -> None:
+        self.octets = bytearray()
+        self._searched = 0
+        self._last_line = 0
+
+    def add(self, data: bytes, limits: HeadLimits) -> tuple[bytes, int, int] | None:
+        """All octets so far, where the head begins and ends in them; None while it is not whole.
+
+        HeadError for what cannot become a response, LineTooLong where an incomplete head, or its
+        last line, is already beyond the limits.
+        """
+        octets = self.octets
+        octets += data
+        start = _skip_empty_lines(octets)
+        _check_start(octets, start)
+        match = _HEAD_END.search(octets, max(start, self._searched - 2))
+        if match is None:
+            self._check_incomplete(start, limits)
+            self._searched = len(octets)
+            return None
+        end = match.end()
+        if end - start > limits.max_head_size:
+            raise too_long(limits)
+        whole = bytes(octets)
+        self.clear()
+        return whole, start, end
+
+    def clear(self) -> None:
+        """Forget what came."""
+        self.octets.clear()
+        self._searched = self._last_line = 0
+
+    def _check_incomplete(self, start: int, limits: HeadLimits) -> None:
+        octets = self.octets
+        if len(octets) - start > limits.max_head_size:
+            raise too_long(limits)
+        newline = octets.rfind(b"\n", max(start, self._searched))
+        if newline >= 0:
+            self._last_line = newline + 1
+        last_line = max(start, self._last_line)
+        # The CR of the line's end may be here already, and does not count.
+        size = len(octets) - last_line - 1
+        if last_line == start and size > limits.max_line_size:
+            raise _start_line_too_long(octets[start : start + EXCERPT_SIZE + 1], limits)
+        if last_line > start and size > limits.max_field_size:
+            raise _field_too_long(bytes(octets[last_line : last_line + 128]), limits)
 
 
-def _check_incomplete(data: bytes | bytearray, start: int, limits: HeadLimits) -> None:
-    size = len(data) - start
-    if size > limits.max_head_size:
-        raise too_long(limits)
-    last_line = data.rfind(b"\n", start) + 1
-    if last_line == 0:
-        if size > limits.max_line_size + 1:
-            raise LineTooLong(
-                f"start line is longer than {limits.max_line_size} bytes: "
-                f"{excerpt(data[start : start + EXCERPT_SIZE + 1])}",
-                limit=limits.max_line_size,
-            )
-    elif len(data) - last_line > limits.max_field_size + 1:
-        raise _field_too_long(bytes(data[last_line : last_line + 128]), limits)
+def _skip_empty_lines(octets: bytearray) -> int:
+    start = 0
+    for _ in range(MAX_EMPTY_LINES):
+        if octets.startswith(b"\r\n", start):
+            start += 2
+        elif octets.startswith(b"\n", start):
+            start += 1
+    return start
+
+
+def _check_start(octets: bytearray, start: int) -> None:
+    # A peer that speaks another protocol is told apart at once, even if it waits for us to go on.
+    begun = octets[start : start + len(_RESPONSE_START)]
+    # A lone CR may be half of an empty line.
+    if not _RESPONSE_START.startswith(begun) and begun != b"\r":
+        raise HeadError(f"not an HTTP/1.x response: {excerpt(octets[start:])}")
+
+
+def _start_line_too_long(line: bytes | bytearray, limits: HeadLimits) -> LineTooLong:
+    return LineTooLong(
+        f"status line is longer than {limits.max_line_size} bytes: {excerpt(line)}",
+        limit=limits.max_line_size,
+    )
 
 
 def _field_too_long(line: bytes, limits: HeadLimits) -> LineTooLong:
@@ -162,17 +214,14 @@ def parse_response_head(
     line, _, rest = raw.partition(b"\n")
     version, status, reason = _parse_status_line(line, limits)
     fields = parse_fields(rest, limits)
-    special = special_fields(fields)
+    special = group_fields(fields, SPECIAL_RESPONSE_FIELDS)
     return ResponseHead(status, reason, fields, version, stream_id, raw, special)
 
 
 def _parse_status_line(line: bytes, limits: HeadLimits) -> tuple[HttpVersion, int, str]:
     line = _without_line_end(line, limits)
     if len(line) > limits.max_line_size:
-        raise LineTooLong(
-            f"status line is longer than {limits.max_line_size} bytes: {excerpt(line)}",
-            limit=limits.max_line_size,
-        )
+        raise _start_line_too_long(line, limits)
     # RFC 9112 §4: the space before an absent reason is required; servers leave it out all the same.
     match = _STATUS_LINE.fullmatch(line.decode("utf-8", "surrogateescape"))
     if match is None:
@@ -196,16 +245,16 @@ def _without_line_end(line: bytes, limits: HeadLimits) -> bytes:
 def parse_fields(block: bytes, limits: HeadLimits) -> list[tuple[str, str]]:
     """The field lines of `block`, which ends with an empty line (RFC 9112 §5)."""
     fields: list[tuple[str, str]] = []
+    if not limits.lenient and not block.endswith(b"\r\n"):
+        raise HeadError("head ends with a bare LF")
     lines = block.split(b"\n")
     # What split() leaves behind the last LF, and the empty line before it.
     del lines[-2:]
     if len(lines) > limits.max_headers:
-        raise LineTooLong(
-            f"more than {limits.max_headers} fields", limit=limits.max_headers
-        )
+        raise LineTooLong(f"more than {limits.max_headers} fields", limit=limits.max_headers)
     size = 0
-    for line in lines:
-        line = _without_line_end(line, limits)
+    for line_with_cr in lines:
+        line = _without_line_end(line_with_cr, limits)
         if line[:1] in (b" ", b"\t"):
             size += len(line)
             _unfold(fields, line, size, limits)
@@ -229,9 +278,7 @@ def _parse_field(line: bytes) -> tuple[str, str]:
     return name, value
 
 
-def _unfold(
-    fields: list[tuple[str, str]], line: bytes, size: int, limits: HeadLimits
-) -> None:
+def _unfold(fields: list[tuple[str, str]], line: bytes, size: int, limits: HeadLimits) -> None:
     # RFC 9112 §5.2: a user agent replaces obsolete folding by spaces; before the first field it
     # would hide that field, and is refused.
     if not limits.lenient or not fields:
@@ -245,21 +292,21 @@ def _unfold(
     fields[-1] = (name, f"{value} {folded}".strip(" \t"))
 
 
-def special_fields(fields: list[tuple[str, str]]) -> dict[str, str | list[str]]:
-    """The fields that framing, persistence and the client's next step depend on."""
-    special: dict[str, str | list[str]] = {}
+def group_fields(fields: Headers, names: Collection[str]) -> dict[str, str | list[str]]:
+    """The values of the fields in `names`, which are lower-case: one, or a list of several."""
+    groups: dict[str, str | list[str]] = {}
     for name, value in fields:
         lower = name.lower()
-        if lower not in SPECIAL_RESPONSE_FIELDS:
+        if lower not in names:
             continue
-        before = special.get(lower)
+        before = groups.get(lower)
         if before is None:
-            special[lower] = value
+            groups[lower] = value
         elif isinstance(before, list):
             before.append(value)
         else:
-            special[lower] = [before, value]
-    return special
+            groups[lower] = [before, value]
+    return groups
 
 
 def serialize_request_head(head: RequestHead) -> bytes:

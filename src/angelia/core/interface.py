@@ -4,9 +4,10 @@ Owns the types that cross between a protocol core and `net`. HTTP/1.1 is a conne
 most one stream at a time, HTTP/2 one that offers many (RFC 9113 §8.1); both show `HTTPConnection`,
 and everything above it is written once.
 
-**Flow control.** A protocol with windows (`has_windows`) lets the peer send so much and no more until
-`acknowledge` says that a reader has taken it; one without is held back by not reading the socket. In
-the other direction `send_capacity` says how many octets of content a stream may send now.
+**Flow control.** A protocol with windows (`has_windows`) lets the peer send so much and no more
+until `acknowledge` says that a reader has taken it; one without is held back by not reading the
+socket. In the other direction `send_capacity` says how many octets of content a stream may send
+now.
 
 **After an upgrade.** When a `101` answers an upgrade, or a `2xx` a CONNECT, the content of the
 stream is no longer framed: it goes on until the connection ends, in both directions, through the
@@ -62,9 +63,14 @@ HttpVersion11 = HttpVersion(1, 1)
 
 
 class _Value:
-    """Equality and representation by value, for the slotted classes of this module."""
+    """Equality and representation by value, for the slotted classes of this module.
 
-    __slots__ = ()
+    They hold lists and can be changed, and so have no hash.
+    """
+
+    __slots__: tuple[str, ...] = ()
+
+    __hash__ = None  # type: ignore[assignment]  # how the data model says "unhashable"
 
     def _values(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in self.__slots__)
@@ -73,9 +79,6 @@ class _Value:
         if type(other) is not type(self):
             return NotImplemented
         return self._values() == other._values()
-
-    def __hash__(self) -> int:
-        return hash((type(self), *map(repr, self._values())))
 
     def __repr__(self) -> str:
         fields = (f"{name}={getattr(self, name)!r}" for name in self.__slots__)
@@ -104,6 +107,9 @@ class RequestHead(_Value):
         self.headers = headers
         self.version = version
         self.stream_id = stream_id
+
+    def _values(self) -> tuple[object, ...]:
+        return self.method, self.target, list(self.headers), self.version, self.stream_id
 
 
 class ResponseHead(_Value):
@@ -158,6 +164,9 @@ class End(_Value):
         self.stream_id = stream_id
         self.trailers = trailers
 
+    def _values(self) -> tuple[object, ...]:
+        return self.stream_id, list(self.trailers)
+
 
 class Failed(_Value):
     """The peer broke a rule: the stream, or with stream_id 0 the whole connection, is lost."""
@@ -167,6 +176,9 @@ class Failed(_Value):
     def __init__(self, stream_id: int, error: RemoteProtocolError) -> None:
         self.stream_id = stream_id
         self.error = error
+
+    def _values(self) -> tuple[object, ...]:
+        return self.stream_id, type(self.error), str(self.error)
 
 
 Event: TypeAlias = RequestHead | ResponseHead | Content | End | Failed
