@@ -31,15 +31,15 @@ $(BIN)/python:
 
 # One stamp for each set of extras that is installed.
 $(VENV)/.cli: $(BUILD) | $(BIN)/python
-	$(PIP) install -q -e '.[cli,speedups]'
+	$(PIP) install -qq -e '.[cli,speedups]'
 	@touch $@
 
 $(VENV)/.dev: $(BUILD) | $(BIN)/python
-	$(PIP) install -q -e '.[dev]'
+	$(PIP) install -qq -e '.[dev]'
 	@touch $@ $(VENV)/.cli
 
 $(VENV)/.docs: $(BUILD) | $(BIN)/python
-	$(PIP) install -q -e '.[docs]'
+	$(PIP) install -qq -e '.[docs]'
 	@touch $@
 
 demo: $(VENV)/.cli
