@@ -589,7 +589,7 @@ class ClientSession(SessionSettings):
         ):
             return self._default_auth
         if self._trust_env and hop.url.host:
-            return await netrc_auth(hop.url.host)
+            return await netrc_auth(hop.url.host, use_default=not hop.foreign)
         return None
 
     async def _proxy_from_environment(
