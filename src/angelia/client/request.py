@@ -39,7 +39,14 @@ if TYPE_CHECKING:
     from angelia.client.tracing import Trace
     from angelia.net.deadlines import Deadline
 
-__all__ = ("ClientRequest", "RequestInfo", "check_method")
+__all__ = (
+    "ClientRequest",
+    "RequestInfo",
+    "check_method",
+    "default_headers",
+    "extended_query",
+    "first_headers",
+)
 
 # A body of known octets up to this size leaves in one write with the head, without a task.
 INLINE_BODY_SIZE: Final = 64 * 1024
@@ -178,7 +185,7 @@ class ClientRequest:
     ) -> None:
         self.method = check_method(method)
         if params:
-            url = url.extend_query(params)
+            url = extended_query(url, params)
         self.original_url = url
         self.url = url.with_fragment(None) if url.raw_fragment else url
         self.loop = loop if loop is not None else asyncio.get_running_loop()
@@ -651,6 +658,7 @@ class ClientRequest:
         finally:
             self._uploading = False
             if self._close_after_upload:
+                self._settle_tracker()
                 await body.close()
 
     async def _send_body(
@@ -666,20 +674,14 @@ class ClientRequest:
             writer.enable_compression(str(self.compress))
         try:
             if self._expect_continue and not await exchange.wait_continue(CONTINUE_TIMEOUT):
-                if tracker is not None:
-                    tracker.abort()
                 return
             if tracker is not None:
                 tracker.restart(body.size)
             await self.write_bytes(writer, exchange, self._announced_length())
             if tracker is not None:
                 tracker.finish()
-        except BaseException as error:
-            if tracker is not None:
-                tracker.abort(error)
-            if isinstance(error, LocalProtocolError):
-                raise ClientPayloadError(f"Failed to send the request body: {error}") from error
-            raise
+        except LocalProtocolError as error:
+            raise ClientPayloadError(f"Failed to send the request body: {error}") from error
         if sock_read:
             exchange.start_read_timeout(sock_read)
 
@@ -712,15 +714,32 @@ class ClientRequest:
     async def finish(self) -> None:
         """The request will not be sent again: close the body, at once or when it is out."""
         body = self._body
-        if body is None or body.autoclose:
+        if body is None:
             return
         if self._uploading:
             self._close_after_upload = True
-        else:
+            return
+        self._settle_tracker()
+        if not body.autoclose:
             await body.close()
+
+    def _settle_tracker(self) -> None:
+        # A tracker whose body went out whole knows that; otherwise it never will now.
+        if self._upload_tracker is not None:
+            self._upload_tracker.abort()
 
     def terminate(self) -> None:
         """Give up sending; the session's exchange does what is needed."""
+
+
+def extended_query(url: URL, params: Any) -> URL:
+    """`url` with `params` added to its query; what is encoded already is not encoded again."""
+    if not isinstance(params, str):
+        return url.extend_query(params)
+    added = URL(f"?{params.removeprefix('?')}").raw_query_string
+    query = f"{url.raw_query_string}&{added}" if url.raw_query_string else added
+    base, hash_mark, fragment = str(url).partition("#")
+    return URL(f"{base.partition('?')[0]}?{query}{hash_mark}{fragment}", encoded=True)
 
 
 def first_headers(

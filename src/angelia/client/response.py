@@ -480,7 +480,9 @@ class ClientResponse:
 
     def _finish(self) -> None:
         self._closed = True
-        self._guard = None
+        if self._guard is not None:
+            self._guard.exchange = None
+            self._guard = None
         if self._released:
             return
         self._released = True

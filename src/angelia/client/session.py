@@ -24,7 +24,12 @@ from angelia.client.redirects import (
     next_hop,
     same_origin,
 )
-from angelia.client.request import ClientRequest, check_method, first_headers
+from angelia.client.request import (
+    ClientRequest,
+    check_method,
+    extended_query,
+    first_headers,
+)
 from angelia.client.response import ClientResponse
 from angelia.client.settings import (
     DEFAULT_MAX_REDIRECTS,
@@ -688,7 +693,7 @@ def _headers_of(hop: _Hop) -> CIMultiDict[str]:
 
 
 def _traced_url(hop: _Hop) -> URL:
-    return hop.url.extend_query(hop.params) if hop.params else hop.url
+    return extended_query(hop.url, hop.params) if hop.params else hop.url
 
 
 def _checked_proxy(proxy: str) -> URL:

@@ -83,23 +83,23 @@ def zlib_backend() -> Any:
     return _zlib
 
 
-def set_zlib_backend(module: Any) -> None:
-    """Use `module` instead of `zlib` for gzip and deflate, from the next decoder or compressor on.
+def set_zlib_backend(new_zlib_backend: Any) -> None:
+    """Use `new_zlib_backend` instead of `zlib` for gzip and deflate, from the next decoder or compressor on.
 
     For modules with zlib's interface, such as ``isal.isal_zlib`` and ``zlib_ng.zlib_ng``, which are
     faster. Holds for the whole process: requests, responses and WebSocket messages alike. Levels
-    and strategies mean what `module` takes them for. TypeError for a module that lacks a part of
+    and strategies mean what `new_zlib_backend` takes them for. TypeError for a module that lacks a part of
     the interface.
     """
     global _zlib  # noqa: PLW0603 - the library is chosen for the whole process
     missing = [
         name
         for name in ("compressobj", "decompressobj", "error", "Z_SYNC_FLUSH")
-        if not hasattr(module, name)
+        if not hasattr(new_zlib_backend, name)
     ]
     if missing:
-        raise TypeError(f"{module!r} is no zlib: it has no {', '.join(missing)}")
-    _zlib = module
+        raise TypeError(f"{new_zlib_backend!r} is no zlib: it has no {', '.join(missing)}")
+    _zlib = new_zlib_backend
 
 
 @cache

@@ -318,7 +318,7 @@ class Exchange:
             if self._content is None:
                 self._open_stream()
             self._pump()
-        elif self._content is not None:
+        elif self._content is not None and self._error is None:
             self._content.feed_eof()
         self._end()
 
