@@ -7,6 +7,7 @@ decides, the dialler connects; this module carries one to the other.
 from __future__ import annotations
 
 import asyncio
+import functools
 import select
 import socket
 import sys
@@ -28,7 +29,7 @@ from angelia.net.pool import Pool, Waiter
 from angelia.net.resolver import AbstractResolver, ResolveResult
 from angelia.net.timings import DialTimings
 from angelia.net.tls import SSLArgument, check_ssl_argument, merge_ssl_arguments
-from angelia.net.transport import Transport, WriteBatch
+from angelia.net.transport import Transport, WriteBatch, transport_class
 
 if TYPE_CHECKING:
     import ssl as _ssl
@@ -555,8 +556,9 @@ class BaseConnector:
         """Make a connection; to be overridden."""
         raise NotImplementedError(f"{type(self).__name__} does not say how to connect")
 
-    def _new_transport(self) -> Transport:
-        return Transport(self._loop, self._batch)
+    def _transport_factory(self, key: ConnectionKey) -> Callable[[], Transport]:
+        kind = transport_class(self._loop, is_tls=key.is_ssl)
+        return functools.partial(kind, self._loop, self._batch)
 
     # --- expiry and the end --------------------------------------------------------------------
 
@@ -756,7 +758,7 @@ class TCPConnector(BaseConnector):
         sock_connect = None if timeout is None else timeout.sock_connect or None
         _, protocol = await self._dialer.dial(
             req.connection_key,
-            self._new_transport,
+            self._transport_factory(req.connection_key),
             sock_connect=sock_connect,
             traces=traces,
             timings=timings,
@@ -805,7 +807,7 @@ class UnixConnector(BaseConnector):
         _, protocol = await dial_unix(
             self._path,
             req.connection_key,
-            self._new_transport,
+            self._transport_factory(req.connection_key),
             sock_connect=None if timeout is None else timeout.sock_connect or None,
             timings=timings,
         )
@@ -851,7 +853,7 @@ class NamedPipeConnector(BaseConnector):
         _, protocol = await dial_pipe(
             self._path,
             req.connection_key,
-            self._new_transport,
+            self._transport_factory(req.connection_key),
             sock_connect=None if timeout is None else timeout.sock_connect or None,
         )
         if not isinstance(protocol, Transport):
