@@ -887,3 +887,49 @@ class TestLife:
         """Without a running loop there is no session."""
         with pytest.raises(RuntimeError):
             angelia.ClientSession()
+
+
+class TestPlans:
+    """Requests without anything of their own take a shorter way, which must not show."""
+
+    async def test_same_as_the_long_way(self) -> None:
+        """The fields are the same, and so are those that the request tells of afterwards."""
+        async with RawServer([OK] * 2) as server, angelia.ClientSession(headers={"X": "y"}) as s:
+            infos = []
+            for headers in (None, {"x": "y"}):
+                async with s.get(server.url.with_fragment("f"), headers=headers) as resp:
+                    await resp.read()
+                    infos.append(resp.request_info)
+            first, second = server.requests[0].split(b"\r\n\r\n")[:2]
+        assert sorted(first.lower().split(b"\r\n")) == sorted(second.lower().split(b"\r\n"))
+        assert infos[0].url == infos[1].url
+        assert infos[0].real_url == infos[1].real_url
+        assert sorted(infos[0].headers.items()) == sorted(
+            (name.title() if name == "x" else name, value) for name, value in infos[1].headers.items()
+        )
+
+    async def test_credentials_in_the_url(self) -> None:
+        """Credentials are a field of their own, the second time too."""
+        async with RawServer([OK] * 2) as server, angelia.ClientSession() as session:
+            for _ in range(2):
+                async with session.get(server.url.with_user("u").with_password("p")) as resp:
+                    await resp.read()
+                    assert resp.url.user is None
+            assert server.requests[0].count(b"Authorization: Basic dTpw") == 2
+
+    async def test_subclass(self) -> None:
+        """A request class of the user's own is always made the documented way."""
+        made = []
+
+        class Request(angelia.ClientRequest):
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__(*args, **kwargs)
+                made.append(self.url)
+
+        async with (
+            RawServer([OK]) as server,
+            angelia.ClientSession(request_class=Request) as session,
+        ):
+            async with session.get(server.url) as resp:
+                await resp.read()
+            assert made == [server.url]

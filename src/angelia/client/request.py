@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = (
     "ClientRequest",
     "RequestInfo",
+    "RequestPlan",
     "check_method",
     "default_headers",
     "extended_query",
@@ -121,6 +122,25 @@ def default_headers() -> CIMultiDict[str]:
     )
 
 
+class RequestPlan:
+    """What a request without anything of its own says, found out once for each URL.
+
+    `block` has its fields, serialized, and is None where the URL has credentials, which are a field
+    more. `key` is that of a direct connection with default TLS.
+    """
+
+    __slots__ = ("block", "key", "original_url", "target", "url")
+
+    def __init__(self, url: URL, block: HeaderBlock) -> None:
+        # A request of the ordinary kind makes the checks, and has the answers.
+        request = ClientRequest("GET", url, auto_headers=CIMultiDict())
+        self.original_url = request.original_url
+        self.url = request.url
+        self.target = request.target()
+        self.key = request.connection_key
+        self.block = block if request.auth is None else None
+
+
 class ClientRequest:
     """One request. Sessions make them; middlewares may change `headers`, and `update_body`.
 
@@ -148,6 +168,7 @@ class ClientRequest:
     _server_hostname: str | None = None
     _skip_auto_headers: CIMultiDict[None] | None = None
     _ssl: SSLArgument = True
+    _target: str | None = None
     _upload_tracker: UploadTracker | None = None
     _uploading = False
 
@@ -181,7 +202,6 @@ class ClientRequest:
         upload_tracker: UploadTracker | None = None,
         cookie_header: str = "",
         force_close: bool = False,
-        header_block: HeaderBlock | None = None,
     ) -> None:
         self.method = check_method(method)
         if params:
@@ -203,15 +223,6 @@ class ClientRequest:
         self.update_host(self.url)
         if proxy is not None or proxy_auth is not None:
             self.update_proxy(proxy, proxy_auth, proxy_headers)
-        if (
-            header_block is not None
-            and method in GET_METHODS
-            and version is HttpVersion11
-            and self.auth is None
-        ):
-            # Nothing of its own: the fields come serialized, and are a multidict when asked for.
-            self._block = header_block
-            return
         if version is not HttpVersion11:
             self.update_version(version)
         self.chunked = chunked
@@ -237,6 +248,34 @@ class ClientRequest:
             self.update_expect_continue(expect100)
         if force_close or self.version is not HttpVersion11:
             self._update_connection()
+
+    @classmethod
+    def planned(
+        cls,
+        method: str,
+        plan: RequestPlan,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        response_class: type[ClientResponse],
+        session: ClientSession,
+        timer: Deadline | None,
+        traces: Sequence[Trace],
+    ) -> ClientRequest:
+        """A request without body and with nothing but the session's fields: most are."""
+        self = cls.__new__(cls)
+        self.method = method
+        self.version = HttpVersion11
+        self.original_url = plan.original_url
+        self.url = plan.url
+        self.loop = loop
+        self.response_class = response_class
+        self.deadline = timer
+        self._session = session
+        self.traces = traces
+        self._block = plan.block
+        self._key = plan.key
+        self._target = plan.target
+        return self
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.method} {self.url}>"
@@ -541,6 +580,8 @@ class ClientRequest:
 
     def target(self) -> str:
         """What the request line asks for (RFC 9112 §3.2)."""
+        if self._target is not None:
+            return self._target
         url = self.url
         # §3.2.2: a proxy that is not a tunnel gets the whole URL.
         if self.proxy is not None and url.scheme == "http" and self.proxy.scheme in (

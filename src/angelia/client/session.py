@@ -25,7 +25,9 @@ from angelia.client.redirects import (
     same_origin,
 )
 from angelia.client.request import (
+    GET_METHODS,
     ClientRequest,
+    RequestPlan,
     check_method,
     extended_query,
     first_headers,
@@ -70,8 +72,8 @@ from angelia.net.upload import UploadTracker
 
 __all__ = ("ClientSession", "request")
 
-# Serialized fields are kept for so many hosts.
-MAX_BLOCKS: Final = 256
+# What was found out for a URL or a host is kept for so many of each.
+MAX_PLANS: Final = 256
 
 # So much of a redirect's content is read to keep its connection; a page that says "moved" is short.
 MAX_REDIRECT_CONTENT: Final = 64 * 1024
@@ -402,7 +404,8 @@ class ClientSession(SessionSettings):
             if redirected.data is None:
                 await request.close()
             hop = redirected
-        await request.finish()
+        if request.payload is not None:
+            await request.finish()
         if history:
             response._history = tuple(history)
         if call.raise_for_status:
@@ -437,11 +440,28 @@ class ClientSession(SessionSettings):
         cookie_header = ""
         if len(self._cookie_jar) or hop.cookies:
             cookie_header = self._cookie_header(url, hop.cookies)
-        block = None
         if headers is None:
+            if (
+                auth is None
+                and proxy is None
+                and hop.data is None
+                and not cookie_header
+                and not hop.params
+                and not hop.extra
+                and hop.method in GET_METHODS
+                and self._is_plain
+                and (plan := self._plan(url)).block is not None
+            ):
+                return ClientRequest.planned(
+                    hop.method,
+                    plan,
+                    loop=self._loop,
+                    response_class=self._response_class,
+                    session=self,
+                    timer=deadline,
+                    traces=traces,
+                )
             headers = self._default_headers
-            if auth is None and not cookie_header and not hop.extra and hop.data is None:
-                block = self._block_for(url)
         return self._request_class(
             hop.method,
             url,
@@ -458,24 +478,33 @@ class ClientSession(SessionSettings):
             session=self,
             traces=traces,
             auto_headers=self._auto_headers,
-            header_block=block,
             cookie_header=cookie_header,
             **hop.extra,
         )
 
+    def _plan(self, url: URL) -> RequestPlan:
+        """What a plain request for `url` says."""
+        version = getversion(self._default_headers)
+        if version != self._plans_version:
+            self._plans.clear()
+            self._blocks.clear()
+            self._plans_version = version
+        plan = self._plans.get(url)
+        if plan is None:
+            if len(self._plans) >= MAX_PLANS:
+                self._plans.clear()
+            plan = self._plans[url] = RequestPlan(url, self._block_for(url))
+        return plan
+
     def _block_for(self, url: URL) -> HeaderBlock:
         """The session's fields for requests to the host of `url`, serialized."""
-        version = getversion(self._default_headers)
-        if version != self._blocks_version or len(self._blocks) >= MAX_BLOCKS:
-            self._blocks.clear()
-            self._blocks_version = version
         host = url.host_port_subcomponent or ""
         block = self._blocks.get(host)
         if block is None:
-            block = HeaderBlock(
-                first_headers(host, self._default_headers, self._auto_headers).items()
-            )
-            self._blocks[host] = block
+            if len(self._blocks) >= MAX_PLANS:
+                self._blocks.clear()
+            headers = first_headers(host, self._default_headers, self._auto_headers)
+            block = self._blocks[host] = HeaderBlock(headers.items())
         return block
 
     async def _through_middlewares(

@@ -20,7 +20,7 @@ from multidict import CIMultiDict, CIMultiDictProxy, istr
 from yarl import URL
 
 from angelia.client.cookies import AbstractCookieJar, CookieJar
-from angelia.client.request import ClientRequest, default_headers
+from angelia.client.request import ClientRequest, RequestPlan, default_headers
 from angelia.client.response import ClientResponse
 from angelia.client.timeouts import DEFAULT_TIMEOUT, ClientTimeout, effective_timeout
 from angelia.client.tracing import TraceConfig
@@ -185,9 +185,16 @@ class SessionSettings:
         self._options = self._exchange_options(read_bufsize, auto_decompress)
         self._plain_call = CallOptions(self)
         self._deadlines = Deadlines(loop)
-        # The session's fields for each host, serialized once.
+        # The session's fields for each host, serialized once, and what URLs mean.
         self._blocks: dict[str, HeaderBlock] = {}
-        self._blocks_version = -1
+        self._plans: dict[URL, RequestPlan] = {}
+        self._plans_version = -1
+        # Whether a request without arguments says nothing that the session's fields do not say.
+        self._is_plain = (
+            version == HttpVersion11
+            and not self._skip_auto_headers
+            and request_class is ClientRequest
+        )
         self._cookie_jar = CookieJar(loop=loop) if cookie_jar is None else cookie_jar
         if cookies is not None:
             self._cookie_jar.update_cookies(cookies)

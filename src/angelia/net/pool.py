@@ -186,6 +186,10 @@ class Pool:
             return
         self.active.discard(transport)
         if reuse and transport.available_streams:
+            if not self._queues:
+                transport.idle_since = now
+                self._keep(transport)
+                return
             self._offer(transport, now)
         else:
             self._leave(transport)
