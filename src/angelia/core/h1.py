@@ -18,7 +18,7 @@ One exchange at a time. No pipelining on the client: one lost response would orp
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import ClassVar, Final
 
 from angelia.core.fields import keep_alive_timeout
 from angelia.core.h1_body import (
@@ -95,7 +95,7 @@ _IDLE, _HEAD, _CONTENT, _TUNNEL, _DONE, _CLOSED = Half
 class H1ClientConnection:
     """The client's side of an HTTP/1.1 connection; an `HTTPConnection`."""
 
-    has_windows = False
+    has_windows: ClassVar[bool] = False
 
     __slots__ = (
         "_close_asked",
@@ -262,7 +262,7 @@ class H1ClientConnection:
             elif self._receiving is _HEAD:
                 events.append(Failed(self._stream_id, PeerClosed(self._head.octets)))
         except ContentError as error:
-            events.append(Failed(self._stream_id, error))
+            events.append(Failed(self._stream_id, _without_frames(error)))
         self._close()
         return events
 
@@ -401,7 +401,7 @@ class H1ClientConnection:
 
     def _fail(self, error: RemoteProtocolError, events: list[Event]) -> None:
         busy = self._receiving in (_HEAD, _CONTENT, _TUNNEL)
-        events.append(Failed(self._stream_id if busy else 0, error))
+        events.append(Failed(self._stream_id if busy else 0, _without_frames(error)))
         self._close()
 
     def _close(self) -> None:
@@ -421,6 +421,15 @@ def _persistent(minor: int, options: list[str]) -> bool:
         return False
     # A version above 1.1 may have other rules: nothing is taken for granted.
     return minor == 1 or (minor == 0 and "keep-alive" in options)
+
+
+def _without_frames(error: RemoteProtocolError) -> RemoteProtocolError:
+    # An error that is handed on as a value: its frames would hold the list of events that it is in,
+    # a cycle with all that was received.
+    for found in (error, error.__context__):
+        if found is not None:
+            found.__traceback__ = None
+    return error
 
 
 def _refuse_stray(data: bytes) -> None:
