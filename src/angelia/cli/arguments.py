@@ -1,0 +1,352 @@
+"""Arguments -> values: what a command line says.
+
+Owns: the parsers, their help, and one typed value per command. Opens no file and no connection.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
+
+from angelia.cli.exits import UsageError
+
+__all__ = ("DemoOptions", "FetchOptions", "LoadOptions", "RequestOptions", "parse_arguments")
+
+_EPILOG: Final = """\
+other commands:
+  angelia load URL -n 10000 -c 50   send many requests, print rate and latencies
+  angelia demo                      show what angelia does, against a server of its own
+(a host of that name is reached by its whole URL, as in http://demo/)
+
+URL may do without http://, and :8080/path is a port of localhost.
+
+exit codes:
+  0   a response came, whatever its status
+  1   the status was 400 or more, with --fail
+  2   the command line cannot be done
+  3   no connection, a timeout, or a broken response
+"""
+
+_LOAD_EPILOG: Final = """\
+The latency of a request runs from its start to the last octet of the response, redirects and the
+wait for a connection included; percentiles are exact to 1 %.
+
+exit codes: 0, 1 for statuses of 400 or more with --fail, 2 for usage, 3 if a request failed.
+"""
+
+# What curl takes after -C; here the place to go on from is always the end of the part file.
+_CONTINUE_CLUSTER: Final = re.compile(r"-[LSfiksvI]*C")
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class RequestOptions:
+    """What a request is made of, as the user wrote it."""
+
+    url: str
+    method: str | None = None
+    headers: list[str] = dataclasses.field(default_factory=list)
+    # Pairs of the kind (data, raw, binary or json) and the text.
+    data: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    form: list[str] = dataclasses.field(default_factory=list)
+    auth: str | None = None
+    digest: bool = False
+    proxy: str | None = None
+    insecure: bool = False
+    cacert: str | None = None
+    unix_socket: str | None = None
+    follow: bool = True
+    max_redirects: int = 10
+    timeout: float | None = None
+    connect_timeout: float = 30.0
+    fail: bool = False
+    silent: bool = False
+    head: bool = False
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class FetchOptions(RequestOptions):
+    """One request, shown or saved."""
+
+    verbose: bool = False
+    include: bool = False
+    output: str | None = None
+    resume: bool = False
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class LoadOptions(RequestOptions):
+    """Many requests, counted."""
+
+    number: int = 1000
+    concurrency: int = 10
+
+
+@dataclasses.dataclass(slots=True)
+class DemoOptions:
+    """The demonstration takes no wishes."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of ending the process; prints nothing for an error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}\n{self.format_usage().strip()}")
+
+
+class _DataAction(argparse.Action):
+    """Keeps the order of --data and its kin, which are joined in the end."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        kind = {"--data-raw": "raw", "--data-binary": "binary", "--json": "json"}.get(
+            option_string or "", "data"
+        )
+        collected = [*getattr(namespace, self.dest), (kind, str(values))]
+        setattr(namespace, self.dest, collected)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text) if text.isascii() else math.nan
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"not a number of seconds above 0: {text!r}")
+    return value
+
+
+def _count(text: str) -> int:
+    # Nine digits are more requests than anyone waits for, and every count fits a machine word.
+    if re.fullmatch(r"[0-9]{1,9}", text) is None:
+        raise argparse.ArgumentTypeError(f"not a count: {text!r}")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    value = _count(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def _add_request_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("url", metavar="URL", help="what to ask for")
+    add("-X", "--request", dest="method", metavar="METHOD", help="GET, or POST if there is a body")
+    add(
+        "-H",
+        "--header",
+        dest="headers",
+        metavar="NAME:VALUE",
+        action="append",
+        default=[],
+        help="a field to send; 'Name:' leaves an automatic one out, 'Name;' sends it empty",
+    )
+    add(
+        "-d",
+        "--data",
+        "--data-raw",
+        "--data-binary",
+        "--json",
+        dest="data",
+        metavar="TEXT",
+        action=_DataAction,
+        default=[],
+        help="the body; @FILE reads it from a file, @- from standard input. --data drops line ends "
+        "of files, --data-binary keeps them, --data-raw takes @ as it is, --json sends JSON",
+    )
+    add(
+        "-F",
+        "--form",
+        dest="form",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="a field of a multipart form; NAME=@FILE uploads a file, NAME=<FILE takes its text; "
+        "';type=' and ';filename=' may follow",
+    )
+    add("-u", "--auth", "--user", dest="auth", metavar="USER:PASSWORD", help="Basic credentials")
+    add("--digest", action="store_true", help="use the credentials for Digest authentication")
+    add("-x", "--proxy", metavar="URL", help="by default what HTTP_PROXY and its kin say")
+    add("-k", "--insecure", action="store_true", help="accept any certificate")
+    add("--cacert", metavar="FILE", help="certificates (PEM) to trust instead of the system's")
+    add("--unix-socket", metavar="PATH", help="connect to a Unix socket")
+    add(
+        "-L",
+        "--location",
+        dest="follow",
+        action="store_true",
+        default=True,
+        help="follow redirects, which is the default",
+    )
+    add("--no-follow", dest="follow", action="store_false", help="show redirects themselves")
+    add("--max-redirects", type=_count, default=10, metavar="N", help="10; 0 for no limit")
+    add(
+        "--connect-timeout",
+        type=_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="for connecting to an address (30)",
+    )
+    add("-f", "--fail", action="store_true", help="exit with 1 for statuses of 400 or more")
+    add("-s", "--silent", action="store_true", help="no progress and no hints")
+    add("-S", "--show-error", action="store_true", dest="show_error", help="the default")
+    add("-I", "--head", action="store_true", help="ask for the head only")
+
+
+def _fetch_parser(version: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="angelia",
+        description="Make an HTTP request and show the response.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_request_arguments(parser)
+    add = parser.add_argument
+    add(
+        "-m",
+        "--timeout",
+        "--max-time",
+        dest="timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help="for everything; by default there is none",
+    )
+    add("-v", "--verbose", action="store_true", help="show requests, redirects and timings")
+    add("-i", "--include", action="store_true", help="write the head to standard output, always")
+    add("-o", "--output", metavar="FILE", help="save the body; FILE changes only when all has come")
+    add(
+        "-C",
+        "--continue-at",
+        dest="resume",
+        action="store_true",
+        help="with -o: go on where an earlier try ended (also -C -)",
+    )
+    add("-V", "--version", action="version", version=f"angelia {version}")
+    return parser
+
+
+def _load_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="angelia load",
+        description="Send many requests and measure them.",
+        epilog=_LOAD_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_request_arguments(parser)
+    add = parser.add_argument
+    add(
+        "-n",
+        "--requests",
+        dest="number",
+        type=_positive,
+        default=1000,
+        metavar="N",
+        help="how many requests (1000)",
+    )
+    add(
+        "-c",
+        "--concurrency",
+        type=_positive,
+        default=10,
+        metavar="N",
+        help="how many at a time (10)",
+    )
+    add(
+        "-m",
+        "--timeout",
+        "--max-time",
+        dest="timeout",
+        type=_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="for each request (30)",
+    )
+    return parser
+
+
+def _demo_parser() -> argparse.ArgumentParser:
+    return _Parser(
+        prog="angelia demo",
+        description="Do what a client does, against a server in this process. Needs no network.",
+        allow_abbrev=False,
+    )
+
+
+def _without_offsets(arguments: Sequence[str]) -> list[str]:
+    """`arguments` without the ``-`` of curl's ``-C -``; -C takes no value here."""
+    kept: list[str] = []
+    for index, argument in enumerate(arguments):
+        if argument == "--":
+            return [*kept, *arguments[index:]]
+        if argument == "-" and index > 0:
+            before = arguments[index - 1]
+            if before == "--continue-at" or _CONTINUE_CLUSTER.fullmatch(before):
+                continue
+        kept.append(argument)
+    return kept
+
+
+def parse_arguments(
+    arguments: Sequence[str], version: str
+) -> FetchOptions | LoadOptions | DemoOptions:
+    """What the arguments ask for.
+
+    Raises `UsageError`; SystemExit with 0 once help or the version was printed.
+    """
+    command = arguments[0] if arguments else ""
+    if command == "demo":
+        _demo_parser().parse_args(arguments[1:])
+        return DemoOptions()
+    if command == "load":
+        values = vars(_load_parser().parse_args(arguments[1:]))
+        values.pop("show_error")
+        options: LoadOptions | FetchOptions = LoadOptions(**values)
+    else:
+        values = vars(_fetch_parser(version).parse_args(_without_offsets(arguments)))
+        values.pop("show_error")
+        options = FetchOptions(**values)
+        _check_download(options)
+    _check_request(options)
+    return options
+
+
+def _check_request(options: RequestOptions) -> None:
+    kinds = {kind for kind, _ in options.data}
+    if options.form and options.data:
+        raise UsageError("--form and --data or --json are different bodies: give one of them")
+    if "json" in kinds and len(kinds) > 1:
+        raise UsageError("--json and --data are different bodies: give one of them")
+    if options.head and (options.form or options.data):
+        raise UsageError("--head asks for no body and sends none")
+    if options.digest and options.auth is None:
+        raise UsageError("--digest needs --auth")
+    if options.unix_socket is not None and options.proxy is not None:
+        raise UsageError("--unix-socket and --proxy are different ways: give one of them")
+
+
+def _check_download(options: FetchOptions) -> None:
+    if options.output == "-":
+        if options.resume:
+            raise UsageError("-C goes on with a file, and standard output is none")
+        return
+    if options.output is not None and options.head:
+        raise UsageError("--head has no body to save")
+    if not options.resume:
+        return
+    if options.output is None:
+        raise UsageError("-C needs -o FILE")
+    if options.form or options.data or (options.method or "GET").upper() != "GET":
+        # RFC 9110 §14.2: a Range means nothing with other methods.
+        raise UsageError("-C is for GET requests without a body")
