@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from multidict import CIMultiDict
-from peers.raw import RawServer, read_request, response
 from yarl import URL
 
 import angelia
+from peers.raw import RawServer, read_request, response
 
 pytestmark = pytest.mark.usefixtures("loop_kind")
 
@@ -161,8 +161,7 @@ class TestRequests:
                 async with session.get(url.with_query("a=1") if given else url, params=given) as r:
                     await r.read()
             targets = [
-                part.split(b" ")[1].decode()
-                for part in server.requests[0].split(b"\r\n\r\n")[:-1]
+                part.split(b" ")[1].decode() for part in server.requests[0].split(b"\r\n\r\n")[:-1]
             ]
         assert targets == ["/p?a=1&b=2", "/p?a=1&b=2&b=2.5", "/p?a=1&b=%20", "/p"]
 
@@ -868,7 +867,9 @@ class TestLife:
             session = angelia.ClientSession()
             async with session.get(server.url) as resp:
                 await resp.read()
-            with pytest.warns(ResourceWarning, match="Unclosed client session.*test_session.py") as w:
+            with pytest.warns(
+                ResourceWarning, match="Unclosed client session.*test_session.py"
+            ) as w:
                 del session, resp
             assert len(w) == 1
             await server.wait_all_closed()
@@ -905,7 +906,8 @@ class TestPlans:
         assert infos[0].url == infos[1].url
         assert infos[0].real_url == infos[1].real_url
         assert sorted(infos[0].headers.items()) == sorted(
-            (name.title() if name == "x" else name, value) for name, value in infos[1].headers.items()
+            (name.title() if name == "x" else name, value)
+            for name, value in infos[1].headers.items()
         )
 
     async def test_credentials_in_the_url(self) -> None:

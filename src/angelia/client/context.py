@@ -54,9 +54,7 @@ class SessionRequestContext(RequestContext):
 
     __slots__ = ("_session",)
 
-    def __init__(
-        self, coro: Coroutine[Any, Any, ClientResponse], session: ClientSession
-    ) -> None:
+    def __init__(self, coro: Coroutine[Any, Any, ClientResponse], session: ClientSession) -> None:
         super().__init__(coro)
         self._session = session
 

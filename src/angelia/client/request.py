@@ -1,7 +1,7 @@
 """ClientRequest: a caller's arguments as one request, ready to be sent on any exchange.
 
-Owns: which fields a request carries, how its body is framed, its connection key. It knows nothing of
-redirects, cookie jars or pools: the session decides those and gives the results in.
+Owns: which fields a request carries, how its body is framed, its connection key. It knows nothing
+of redirects, cookie jars or pools: the session decides those and gives the results in.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import functools
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from multidict import CIMultiDict, CIMultiDictProxy, MultiDict, MultiDictProxy
 from yarl import URL
@@ -88,7 +88,7 @@ class RequestInfo(_RequestInfoBase):
         method: str,
         headers: CIMultiDictProxy[str],
         real_url: URL | None = None,
-    ) -> RequestInfo:
+    ) -> Self:
         return super().__new__(cls, url, method, headers, url if real_url is None else real_url)
 
     # Proxies of multidicts cannot be pickled.
@@ -102,11 +102,13 @@ def _restored_info(
     return RequestInfo(url, method, CIMultiDictProxy(CIMultiDict(headers)), real_url)
 
 
-def check_method(method: str) -> str:
+def check_method(method: object) -> str:
     """The method in upper case; ValueError where it is no token (RFC 9110 §9.1)."""
+    if not isinstance(method, str) or not method:
+        raise ValueError(f"Method is a token, not {method!r}")
     if method in _COMMON_METHODS:
         return method
-    if not isinstance(method, str) or not _TOKEN.fullmatch(method):
+    if not _TOKEN.fullmatch(method):
         raise ValueError(f"Method cannot contain non-token characters {method!r}")
     return method.upper()
 
@@ -172,7 +174,7 @@ class ClientRequest:
     _upload_tracker: UploadTracker | None = None
     _uploading = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0912 - one aspect of a request after the other
         self,
         method: str,
         url: URL,
@@ -326,9 +328,7 @@ class ClientRequest:
     @property
     def request_info(self) -> RequestInfo:
         """What errors and responses say of this request."""
-        return RequestInfo(
-            self.url, self.method, CIMultiDictProxy(self.headers), self.original_url
-        )
+        return RequestInfo(self.url, self.method, CIMultiDictProxy(self.headers), self.original_url)
 
     def is_ssl(self) -> bool:
         """Whether the target is reached with TLS."""
@@ -385,9 +385,7 @@ class ClientRequest:
         check_host(host)
         if url.raw_user is not None or url.raw_password is not None:
             if self.auth is not None:
-                raise ValueError(
-                    "Cannot combine AUTH argument with credentials encoded in URL"
-                )
+                raise ValueError("Cannot combine AUTH argument with credentials encoded in URL")
             self.auth = BasicAuth.from_url(url)
             self.url = url.with_user(None)
             self.original_url = self.original_url.with_user(None)
@@ -399,14 +397,12 @@ class ClientRequest:
             if len(parts) != 2 or not all(p.isascii() and p.isdigit() for p in parts):
                 raise ValueError(f"Can not parse http version number: {version!r}")
             version = HttpVersion(int(parts[0]), int(parts[1]))
-        if (
-            not isinstance(version, tuple)
-            or len(version) != 2
-            or tuple(version) not in ((1, 0), (1, 1))
-            or not all(type(number) is int for number in version)
-        ):
+        # Equality would take (1.0, True) for a version; what is sent is made of two plain numbers.
+        known = (HttpVersion10, HttpVersion11)
+        numbers = [type(number) for number in version]
+        if version not in known or numbers != [int, int]:
             raise ValueError(f"HTTP version is 1.0 or 1.1, not {version!r}")
-        self.version = HttpVersion(*version)
+        self.version = known[version[1]]
 
     def update_headers(self, headers: Any) -> None:
         """The caller's fields; `Host` comes first."""
@@ -531,7 +527,7 @@ class ClientRequest:
         if "chunked" in coding:
             if self.chunked:
                 raise ValueError(
-                    "chunked can not be set if \"Transfer-Encoding: chunked\" header is set"
+                    'chunked can not be set if "Transfer-Encoding: chunked" header is set'
                 )
         elif self.chunked and self.version != HttpVersion10:
             if hdrs.CONTENT_LENGTH in headers:
@@ -584,9 +580,14 @@ class ClientRequest:
             return self._target
         url = self.url
         # §3.2.2: a proxy that is not a tunnel gets the whole URL.
-        if self.proxy is not None and url.scheme == "http" and self.proxy.scheme in (
-            "http",
-            "https",
+        if (
+            self.proxy is not None
+            and url.scheme == "http"
+            and self.proxy.scheme
+            in (
+                "http",
+                "https",
+            )
         ):
             return str(url)
         return url.raw_path_qs
@@ -702,9 +703,7 @@ class ClientRequest:
                 self._settle_tracker()
                 await body.close()
 
-    async def _send_body(
-        self, exchange: Exchange, body: Payload, sock_read: float | None
-    ) -> None:
+    async def _send_body(self, exchange: Exchange, body: Payload, sock_read: float | None) -> None:
         tracker = self._upload_tracker
         writer = ExchangeWriter(
             exchange,
@@ -799,4 +798,3 @@ def _add_missing(headers: CIMultiDict[str], defaults: CIMultiDict[str]) -> None:
     for name, value in defaults.items():
         if name not in headers:
             headers[name] = value
-

@@ -94,8 +94,8 @@ class _UnclosedGuard:
 class ClientResponse:
     """A response whose head has come; its content may still be on the way.
 
-    Use it in ``async with``, which gives the connection back at the end: for the next request if the
-    content was read whole, else closed. Users do not make responses; a session does.
+    Use it in ``async with``, which gives the connection back at the end: for the next request if
+    the content was read whole, else closed. Users do not make responses; a session does.
     """
 
     # Set by start().
@@ -144,7 +144,8 @@ class ClientResponse:
 
     def __repr__(self) -> str:
         url = str(self.url).encode("ascii", "backslashreplace").decode("ascii")
-        return f"<{type(self).__name__}({url}) [{self.status} {self.reason}]>\n{self._headers_text()}"
+        line = f"<{type(self).__name__}({url}) [{self.status} {self.reason}]>"
+        return f"{line}\n{self._headers_text()}"
 
     def _headers_text(self) -> str:
         return "" if self._head is None else f"{self.headers!r}\n"
@@ -404,7 +405,8 @@ class ClientResponse:
         """The name of the codec that `text` uses.
 
         The charset of the content type if Python knows it, UTF-8 for JSON, else what the session's
-        `fallback_charset_resolver` says. RuntimeError where that needs content that is not read yet.
+        `fallback_charset_resolver` says. RuntimeError where that needs content that is not read
+        yet.
         """
         charset = self._type.parameters.get("charset")
         if charset:
@@ -532,5 +534,3 @@ def _split_raw(raw: bytes) -> tuple[tuple[bytes, bytes], ...]:
             name, _, value = line.partition(b":")
             fields.append((name, value.strip(b" \t")))
     return tuple(fields)
-
-

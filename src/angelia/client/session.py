@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from multidict import CIMultiDict, getversion, istr
 from yarl import URL
@@ -79,6 +79,12 @@ MAX_PLANS: Final = 256
 MAX_REDIRECT_CONTENT: Final = 64 * 1024
 
 
+# Arguments of a call that its request takes under the same name, and the values that say nothing.
+_GIVEN: Final = ("compress", "chunked", "expect100", "server_hostname", "upload_tracker")
+_NOTHING_GIVEN: Final = (None,) * len(_GIVEN)
+_NO_SIZES: Final = (None,) * 5
+
+
 class _Hop:
     """What a redirect may change, and the further arguments of the request."""
 
@@ -128,26 +134,28 @@ class ClientSession(SessionSettings):
     """Makes requests; keeps connections, cookies and defaults between them.
 
     Use one session for the life of an application, in ``async with`` or with ``await
-    session.close()`` at the end. The parameters are attributes of the same name where that is useful.
+    session.close()`` at the end. The parameters are attributes of the same name where that is
+    useful.
 
     - `base_url`: what relative URLs of requests are joined to (RFC 3986); its path ends with ``/``;
-    - `connector`: a `BaseConnector`, a new `TCPConnector` by default; closed with the session unless
-      `connector_owner` is False;
-    - `cookies`, `headers`, `auth`, `proxy`, `proxy_auth`: defaults of each request. With a `base_url`
-      the default `auth` goes to its origin only;
+    - `connector`: a `BaseConnector`, a new `TCPConnector` by default; closed with the session
+      unless `connector_owner` is False;
+    - `cookies`, `headers`, `auth`, `proxy`, `proxy_auth`: defaults of each request. With a
+      `base_url` the default `auth` goes to its origin only;
     - `skip_auto_headers`: automatic fields (``User-Agent``, ``Content-Type``...) to leave out;
     - `json_serialize`: makes a str of the `json` argument; `json_serialize_bytes` makes bytes;
     - `version`: `HttpVersion11` or `HttpVersion10`;
     - `cookie_jar`: an `AbstractCookieJar`, a new `CookieJar` by default;
     - `raise_for_status`: check each status: True, or a coroutine function that takes the response;
-    - `timeout`: a `ClientTimeout`, by default 300 seconds in all and 30 for connecting to an address;
-      `read_timeout` and `conn_timeout` are deprecated forms;
+    - `timeout`: a `ClientTimeout`, by default 300 seconds in all and 30 for connecting to an
+      address; `read_timeout` and `conn_timeout` are deprecated forms;
     - `auto_decompress`: decode ``Content-Encoding``;
     - `trust_env`: proxies from the environment, credentials from netrc;
     - `requote_redirect_url`: quote the ``Location`` of redirects anew; False sends it as it came;
     - `trace_configs`: `TraceConfig` objects;
     - `read_bufsize`: octets, the size around which reading from the socket is paused;
-    - `max_line_size`, `max_field_size` (octets) and `max_headers` (count): limits of response heads;
+    - `max_line_size`, `max_field_size` (octets) and `max_headers` (count): limits of response
+      heads;
     - `fallback_charset_resolver`: names the charset of a text that does not say;
     - `middlewares`: coroutine functions ``async def (request, handler) -> response`` around every
       attempt, the first one outermost;
@@ -175,9 +183,10 @@ class ClientSession(SessionSettings):
         - `read_until_eof`: False takes a response without a length for an empty one;
         - `proxy`, `proxy_auth`, `proxy_headers`: an ``http``, ``https`` or ``socks`` URL, its
           credentials, and fields for it alone;
-        - `ssl`: True for default verification, False for none, an `ssl.SSLContext`, a `Fingerprint`;
-          `verify_ssl`, `ssl_context`, `fingerprint` are deprecated; `server_hostname`: the name that
-          the certificate must have;
+        - `ssl`: True for default verification, False for none, an `ssl.SSLContext`, a
+          `Fingerprint`;
+          `verify_ssl`, `ssl_context`, `fingerprint` are deprecated; `server_hostname`: the name
+          that the certificate must have;
         - `trace_request_ctx`: for the trace configurations;
         - `upload_tracker`: an `UploadTracker` that follows the body.
 
@@ -190,11 +199,17 @@ class ClientSession(SessionSettings):
         """A GET request; see `request`."""
         return RequestContext(self._request("GET", url, allow_redirects=allow_redirects, **kwargs))
 
-    def options(self, url: str | URL, *, allow_redirects: bool = True, **kwargs: Any) -> RequestContext:
+    def options(
+        self, url: str | URL, *, allow_redirects: bool = True, **kwargs: Any
+    ) -> RequestContext:
         """An OPTIONS request; see `request`."""
-        return RequestContext(self._request("OPTIONS", url, allow_redirects=allow_redirects, **kwargs))
+        return RequestContext(
+            self._request("OPTIONS", url, allow_redirects=allow_redirects, **kwargs)
+        )
 
-    def head(self, url: str | URL, *, allow_redirects: bool = False, **kwargs: Any) -> RequestContext:
+    def head(
+        self, url: str | URL, *, allow_redirects: bool = False, **kwargs: Any
+    ) -> RequestContext:
         """A HEAD request, which follows no redirects by default; see `request`."""
         return RequestContext(self._request("HEAD", url, allow_redirects=allow_redirects, **kwargs))
 
@@ -214,7 +229,7 @@ class ClientSession(SessionSettings):
         """A DELETE request; see `request`."""
         return RequestContext(self._request("DELETE", url, **kwargs))
 
-    async def _request(
+    async def _request(  # noqa: PLR0912, PLR0915 - each of the documented arguments in its turn
         self,
         method: str,
         str_or_url: str | URL,
@@ -235,7 +250,7 @@ class ClientSession(SessionSettings):
         read_until_eof: bool = True,
         proxy: str | URL | None = None,
         proxy_auth: BasicAuth | None = None,
-        timeout: ClientTimeout | float | None | Unset = UNSET,
+        timeout: ClientTimeout | float | Unset | None = UNSET,
         verify_ssl: bool | None = None,
         fingerprint: bytes | None = None,
         ssl_context: Any = None,
@@ -273,11 +288,6 @@ class ClientSession(SessionSettings):
             or middlewares is not None
             or max_redirects != DEFAULT_MAX_REDIRECTS
             or not read_until_eof
-            or read_bufsize is not None
-            or auto_decompress is not None
-            or max_line_size is not None
-            or max_field_size is not None
-            or max_headers is not None
         ):
             call = CallOptions(self)
             if timeout is not UNSET:
@@ -288,25 +298,17 @@ class ClientSession(SessionSettings):
                 call.middlewares = tuple(middlewares)
             call.max_redirects = max_redirects
             call.read_until_eof = read_until_eof
-            call.limits = _changed_limits(self._limits, max_line_size, max_field_size, max_headers)
-            if read_bufsize is not None or auto_decompress is not None:
-                call.options = self._exchange_options(
-                    self._read_bufsize if read_bufsize is None else read_bufsize,
-                    self._auto_decompress if auto_decompress is None else auto_decompress,
-                )
+        sizes = (read_bufsize, auto_decompress, max_line_size, max_field_size, max_headers)
+        if sizes != _NO_SIZES:
+            call = self._with_sizes(call, *sizes)
         extra: dict[str, Any] = {}
         if skip_auto_headers is not None or self._skip_auto_headers:
             extra["skip_auto_headers"] = self._skip_auto_headers.union(
                 map(istr, skip_auto_headers or ())
             )
-        if compress:
-            extra["compress"] = compress
-        if chunked is not None:
-            extra["chunked"] = chunked
-        if expect100:
-            extra["expect100"] = True
-        if server_hostname is not None:
-            extra["server_hostname"] = server_hostname
+        given = (compress or None, chunked, expect100 or None, server_hostname, upload_tracker)
+        if given != _NOTHING_GIVEN:
+            extra.update((k, v) for k, v in zip(_GIVEN, given, strict=True) if v is not None)
         if proxy_headers is not None:
             extra["proxy_headers"] = copied_headers(proxy_headers)
         if ssl is True:
@@ -333,7 +335,6 @@ class ClientSession(SessionSettings):
         )
         if upload_tracker is not None:
             upload_tracker.start(None)
-            extra["upload_tracker"] = upload_tracker
         traces: Sequence[Trace] = ()
         if self._trace_configs:
             traces = [
@@ -342,13 +343,9 @@ class ClientSession(SessionSettings):
             ]
         timeouts = call.timeout
         total = timeouts.total
-        deadline = (
-            self._deadlines.start(total, timeouts.ceil_threshold, started) if total else None
-        )
+        deadline = self._deadlines.start(total, timeouts.ceil_threshold, started) if total else None
         try:
-            return await self._run(
-                call, hop, connector, deadline, traces, allow_redirects, started
-            )
+            return await self._run(call, hop, connector, deadline, traces, allow_redirects, started)
         except BaseException as error:
             if deadline is not None:
                 deadline.cancel()
@@ -360,9 +357,37 @@ class ClientSession(SessionSettings):
                 )
             raise
 
+    def _with_sizes(
+        self,
+        call: CallOptions,
+        read_bufsize: int | None,
+        auto_decompress: bool | None,
+        max_line_size: int | None,
+        max_field_size: int | None,
+        max_headers: int | None,
+    ) -> CallOptions:
+        """`call` with other sizes of heads and buffers."""
+        changed = CallOptions(self)
+        for name in ("timeout", "raise_for_status", "middlewares", "max_redirects"):
+            setattr(changed, name, getattr(call, name))
+        changed.read_until_eof = call.read_until_eof
+        limits = self._limits
+        changed.limits = HeadLimits(
+            limits.max_line_size if max_line_size is None else max_line_size,
+            limits.max_field_size if max_field_size is None else max_field_size,
+            limits.max_headers if max_headers is None else max_headers,
+            limits.lenient,
+        )
+        if read_bufsize is not None or auto_decompress is not None:
+            changed.options = self._exchange_options(
+                self._read_bufsize if read_bufsize is None else read_bufsize,
+                self._auto_decompress if auto_decompress is None else auto_decompress,
+            )
+        return changed
+
     # --- one call ------------------------------------------------------------------------------
 
-    async def _run(
+    async def _run(  # noqa: PLR0912 - the steps of a hop, each for those who asked for it
         self,
         call: CallOptions,
         hop: _Hop,
@@ -484,7 +509,7 @@ class ClientSession(SessionSettings):
 
     def _plan(self, url: URL) -> RequestPlan:
         """What a plain request for `url` says."""
-        version = getversion(self._default_headers)
+        version = getversion(cast(Any, self._default_headers))
         if version != self._plans_version:
             self._plans.clear()
             self._blocks.clear()
@@ -588,9 +613,9 @@ class ClientSession(SessionSettings):
         except ValueError as error:
             raise InvalidUrlClientError(str_or_url, str(error)) from error
         if not url.scheme or not url.raw_host:
-            if url.scheme and self._connector is not None:
-                if url.scheme not in self._connector.allowed_schemes:
-                    raise NonHttpUrlClientError(url)
+            connector = self._connector
+            if url.scheme and connector is not None and url.scheme not in connector.allowed_schemes:
+                raise NonHttpUrlClientError(url)
             raise InvalidUrlClientError(str_or_url, "no scheme and host")
         return url
 
@@ -598,7 +623,7 @@ class ClientSession(SessionSettings):
         """The session's fields, replaced by name by the request's."""
         defaults = self._default_headers
         if not headers:
-            return defaults if defaults else None
+            return defaults or None
         own = copied_headers(headers)
         if not defaults:
             return own
@@ -669,7 +694,7 @@ class ClientSession(SessionSettings):
                 return None
             history.append(response)
             if call.max_redirects and len(history) >= call.max_redirects:
-                raise TooManyRedirects(
+                raise TooManyRedirects(  # noqa: TRY301 - it is handled as the others are
                     history[0].request_info,
                     tuple(history),
                     status=response.status,
@@ -730,20 +755,6 @@ def _checked_proxy(proxy: str) -> URL:
         return URL(proxy)
     except ValueError as error:
         raise InvalidURL(proxy, str(error)) from error
-
-
-def _changed_limits(
-    limits: HeadLimits,
-    max_line_size: int | None,
-    max_field_size: int | None,
-    max_headers: int | None,
-) -> HeadLimits:
-    return HeadLimits(
-        limits.max_line_size if max_line_size is None else max_line_size,
-        limits.max_field_size if max_field_size is None else max_field_size,
-        limits.max_headers if max_headers is None else max_headers,
-        limits.lenient,
-    )
 
 
 async def _check_status(check: StatusCheck, response: ClientResponse) -> None:

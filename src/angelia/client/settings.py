@@ -67,7 +67,7 @@ class Unset:
 UNSET: Final = Unset()
 
 
-def _utf8(response: ClientResponse, body: bytes) -> str:
+def _utf8(_response: ClientResponse, _body: bytes) -> str:
     return "utf-8"
 
 
@@ -101,7 +101,7 @@ class SessionSettings:
     _connector: BaseConnector | None = None
     _source_traceback: traceback.StackSummary | None = None
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - one statement for each of the documented arguments
         self,
         base_url: str | URL | None = None,
         *,
@@ -122,9 +122,9 @@ class SessionSettings:
         cookie_jar: AbstractCookieJar | None = None,
         connector_owner: bool = True,
         raise_for_status: StatusCheck = False,
-        read_timeout: float | None | Unset = UNSET,
+        read_timeout: float | Unset | None = UNSET,
         conn_timeout: float | None = None,
-        timeout: ClientTimeout | float | None | Unset = UNSET,
+        timeout: ClientTimeout | float | Unset | None = UNSET,
         auto_decompress: bool = True,
         trust_env: bool = False,
         requote_redirect_url: bool = True,
@@ -135,7 +135,7 @@ class SessionSettings:
         max_headers: int = DEFAULT_MAX_HEADERS,
         fallback_charset_resolver: CharsetResolver = _utf8,
         middlewares: Sequence[ClientMiddlewareType] = (),
-        ssl_shutdown_timeout: float | None | Unset = UNSET,
+        ssl_shutdown_timeout: float | Unset | None = UNSET,
         max_decompressed_size: int | None = None,
     ) -> None:
         if loop is None and connector is not None:

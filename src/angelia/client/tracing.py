@@ -194,7 +194,7 @@ _SIGNALS: dict[str, type[Any]] = {
 
 
 def _signal(name: str) -> property:
-    def get(self: TraceConfig) -> Signal[Any]:
+    def get(self: TraceConfig) -> Signal[ClientSession, Any, Any]:
         return self._signals[name]
 
     parameters = _SIGNALS[name].__name__
@@ -207,16 +207,17 @@ class TraceConfig:
 
     Every signal takes coroutine functions ``async def (session, trace_config_ctx, params)``, where
     `params` is of the signal's parameter class. `trace_config_ctx_factory` makes the context object
-    of each request, from the keyword argument `trace_request_ctx`; the default is a `SimpleNamespace`.
+    of each request, from the keyword argument `trace_request_ctx`; the default is a
+    `SimpleNamespace`.
 
     A configuration is frozen when a session takes it. A callback that raises fails its request.
     """
 
-    def __init__(
-        self, trace_config_ctx_factory: Callable[..., Any] = SimpleNamespace
-    ) -> None:
+    def __init__(self, trace_config_ctx_factory: Callable[..., Any] = SimpleNamespace) -> None:
         self._factory = trace_config_ctx_factory
-        self._signals: dict[str, Signal[Any]] = {name: Signal(self) for name in _SIGNALS}
+        self._signals: dict[str, Signal[ClientSession, Any, Any]] = {
+            name: Signal(self) for name in _SIGNALS
+        }
 
     on_request_start = _signal("on_request_start")
     on_request_chunk_sent = _signal("on_request_chunk_sent")
@@ -285,9 +286,7 @@ class Trace:
     ) -> None:
         await self._send("on_request_redirect", method, url, headers, response)
 
-    async def send_request_headers(
-        self, method: str, url: URL, headers: CIMultiDict[str]
-    ) -> None:
+    async def send_request_headers(self, method: str, url: URL, headers: CIMultiDict[str]) -> None:
         await self._send("on_request_headers_sent", method, url, headers)
 
     async def send_connection_queued_start(self) -> None:

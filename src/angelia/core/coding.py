@@ -84,12 +84,12 @@ def zlib_backend() -> Any:
 
 
 def set_zlib_backend(new_zlib_backend: Any) -> None:
-    """Use `new_zlib_backend` instead of `zlib` for gzip and deflate, from the next decoder or compressor on.
+    """Use another module than `zlib` for gzip and deflate, from the next coder on.
 
     For modules with zlib's interface, such as ``isal.isal_zlib`` and ``zlib_ng.zlib_ng``, which are
     faster. Holds for the whole process: requests, responses and WebSocket messages alike. Levels
-    and strategies mean what `new_zlib_backend` takes them for. TypeError for a module that lacks a part of
-    the interface.
+    and strategies mean what `new_zlib_backend` takes them for. TypeError for a module that lacks
+    a part of the interface.
     """
     global _zlib  # noqa: PLW0603 - the library is chosen for the whole process
     missing = [

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     import ssl as _ssl
 
 __all__ = (
+    "HTTP_SCHEMES",
     "BaseConnector",
     "Connection",
     "ConnectorStats",
-    "HTTP_SCHEMES",
     "NamedPipeConnector",
     "TCPConnector",
     "UnixConnector",
@@ -210,12 +210,13 @@ def _origin(key: ConnectionKey) -> str:
 class BaseConnector:
     """Keeps connections and their limits; subclasses make the connections.
 
-    - `keepalive_timeout`: seconds for which an idle connection is kept, 15 by default, None for ever;
+    - `keepalive_timeout`: seconds for which an idle connection is kept, 15 by default, None for
+      ever;
     - `force_close`: close each connection after its request; excludes `keepalive_timeout`;
-    - `limit`: open connections at most, 100 by default; `limit_per_host`: to the same host, port and
-      scheme, no limit by default. 0 and None mean no limit;
-    - `enable_cleanup_closed`: abort TLS connections whose peer does not answer the goodbye after two
-      seconds. Connectors close within a bound all the same;
+    - `limit`: open connections at most, 100 by default; `limit_per_host`: to the same host, port
+      and scheme, no limit by default. 0 and None mean no limit;
+    - `enable_cleanup_closed`: abort TLS connections whose peer does not answer the goodbye after
+      two seconds. Connectors close within a bound all the same;
     - `timeout_ceil_threshold`: timeouts of more seconds may be rounded up to whole seconds;
     - `loop`: deprecated; the running loop is used.
 
@@ -231,14 +232,14 @@ class BaseConnector:
     def __init__(
         self,
         *,
-        keepalive_timeout: float | None | object = _UNSET,
+        keepalive_timeout: float | object | None = _UNSET,
         force_close: bool = False,
         limit: int | None = 100,
         limit_per_host: int | None = 0,
         enable_cleanup_closed: bool = False,
         loop: asyncio.AbstractEventLoop | None = None,
         timeout_ceil_threshold: float = 5,
-        ssl_shutdown_timeout: float | None | object = _UNSET,
+        ssl_shutdown_timeout: float | object | None = _UNSET,
     ) -> None:
         if force_close and keepalive_timeout is not None and keepalive_timeout is not _UNSET:
             raise ValueError("keepalive_timeout cannot be set if force_close is True")
@@ -247,7 +248,9 @@ class BaseConnector:
         if isinstance(keepalive_timeout, int | float):
             self._keepalive_timeout = float(keepalive_timeout)
         else:
-            self._keepalive_timeout = None if keepalive_timeout is None else DEFAULT_KEEPALIVE_TIMEOUT
+            self._keepalive_timeout = (
+                None if keepalive_timeout is None else DEFAULT_KEEPALIVE_TIMEOUT
+            )
         self._force_close = force_close
         self._cleanup_closed = enable_cleanup_closed
         self._timeout_ceil_threshold = timeout_ceil_threshold
@@ -366,7 +369,10 @@ class BaseConnector:
     # --- connections ---------------------------------------------------------------------------
 
     async def connect(
-        self, req: ConnectRequest, traces: Sequence[Any] = (), timeout: ConnectTimeouts | None = None
+        self,
+        req: ConnectRequest,
+        traces: Sequence[Any] = (),
+        timeout: ConnectTimeouts | None = None,
     ) -> Connection:
         """A connection for `req`: an idle one, or a new one, or the wait for either.
 
@@ -438,7 +444,9 @@ class BaseConnector:
             for callback in waiting:
                 callback.close()
 
-    async def _wait(self, key: ConnectionKey, demand: _Demand, deadline: Deadline | None) -> Transport:
+    async def _wait(
+        self, key: ConnectionKey, demand: _Demand, deadline: Deadline | None
+    ) -> Transport:
         if deadline is not None:
             deadline.check()
         future: asyncio.Future[Transport] = self._loop.create_future()
@@ -525,9 +533,7 @@ class BaseConnector:
         try:
             for trace in demand.traces:
                 await trace.send_connection_create_start()
-            transport = await self._create_connection(
-                demand.request, demand.traces, demand.timeout
-            )
+            transport = await self._create_connection(demand.request, demand.traces, demand.timeout)
         except BaseException as error:
             # The waiter gets it; it must not be raised here too, where nobody looks.
             self._pool.dial_failed(waiter, _delivered(error))
@@ -657,7 +663,8 @@ class TCPConnector(BaseConnector):
 
     - `ssl`: True for default verification, False for none, an `ssl.SSLContext` or a `Fingerprint`;
       `verify_ssl`, `ssl_context` and `fingerprint` are its deprecated forms;
-    - `use_dns_cache`, `ttl_dns_cache` (seconds, 10 by default, None for ever), `dns_cache_max_size`;
+    - `use_dns_cache`, `ttl_dns_cache` (seconds, 10 by default, None for ever),
+      `dns_cache_max_size`;
     - `resolver`: an `AbstractResolver`; one that is given is not closed by the connector;
     - `family`: `socket.AF_INET` or `AF_INET6` for only one of them;
     - `local_addr`: ``(host, port)`` to connect from;
@@ -683,7 +690,7 @@ class TCPConnector(BaseConnector):
         ssl: SSLArgument | None = True,
         local_addr: tuple[str, int] | None = None,
         resolver: AbstractResolver | None = None,
-        keepalive_timeout: float | None | object = _UNSET,
+        keepalive_timeout: float | object | None = _UNSET,
         force_close: bool = False,
         limit: int | None = 100,
         limit_per_host: int | None = 0,
@@ -693,7 +700,7 @@ class TCPConnector(BaseConnector):
         happy_eyeballs_delay: float | None = 0.25,
         interleave: int | None = None,
         socket_factory: SocketFactoryType | None = None,
-        ssl_shutdown_timeout: float | None | object = _UNSET,
+        ssl_shutdown_timeout: float | object | None = _UNSET,
         proxy_ssl: SSLArgument | None = True,
     ) -> None:
         super().__init__(
@@ -781,7 +788,7 @@ class UnixConnector(BaseConnector):
         self,
         path: str,
         force_close: bool = False,
-        keepalive_timeout: float | None | object = _UNSET,
+        keepalive_timeout: float | object | None = _UNSET,
         limit: int | None = 100,
         limit_per_host: int | None = 0,
         loop: asyncio.AbstractEventLoop | None = None,
@@ -826,7 +833,7 @@ class NamedPipeConnector(BaseConnector):
         self,
         path: str,
         force_close: bool = False,
-        keepalive_timeout: float | None | object = _UNSET,
+        keepalive_timeout: float | object | None = _UNSET,
         limit: int | None = 100,
         limit_per_host: int | None = 0,
         loop: asyncio.AbstractEventLoop | None = None,
@@ -859,4 +866,3 @@ class NamedPipeConnector(BaseConnector):
         if not isinstance(protocol, Transport):
             raise TypeError(f"the dialler made {protocol!r}")
         return protocol
-

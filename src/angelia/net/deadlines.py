@@ -3,8 +3,9 @@
 Owns: when a request's total timeout ends, and telling whoever works for the request then. Knows
 nothing of requests: it calls `abort` of its current target.
 
-Deadlines more than `ceil_threshold` seconds away are rounded up to a whole second and share one timer
-with all others of that second, so that a request adds no timer of its own. Nothing is ever cancelled
+Deadlines more than `ceil_threshold` seconds away are rounded up to a whole second and share one
+timer with all others of that second, so that a request adds no timer of its own. Nothing is ever
+cancelled
 from here: the target fails the future that its request waits on, and so no cancellation of ours can
 be mistaken for one from outside.
 """

@@ -66,8 +66,8 @@ class Exchange:
         "_flow_paused",
         "_head_waiter",
         "_options",
-        "_read_timer",
         "_read_timeout",
+        "_read_timer",
         "_unacknowledged",
         "_upload",
         "dial_timings",
@@ -97,7 +97,8 @@ class Exchange:
         self.sent = False
         self.started = False
         self.output_size = 0
-        # What making the connection took, if it was made for this exchange; when the response ended.
+        # What making the connection took, if it was made for this exchange; when the response
+        # ended.
         self.dial_timings = transport.timings
         transport.timings = None
         self.head_at: float | None = None
@@ -192,7 +193,8 @@ class Exchange:
         """
         if self.head is not None or self._error is not None:
             return False
-        waiter = self._continue_waiter = self.loop.create_future()
+        waiter: asyncio.Future[bool] = self.loop.create_future()
+        self._continue_waiter = waiter
         handle = None
         if timeout is not None:
             handle = self.loop.call_later(timeout, _settle, waiter, True)
@@ -485,7 +487,6 @@ class Exchange:
             self.transport.close()
         self._decoder = None
         self._end()
-
 
     def _discard(self, error: BaseException) -> None:
         self._first = None

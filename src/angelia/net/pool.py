@@ -1,13 +1,16 @@
 """The pool: who may use which connection. Decisions only, all of them synchronous.
 
 Owns: idle connections, those in use, dials under way, waiters, and the limits over all of them.
-Knows nothing of how a connection is made or closed (`start_dial` and `close` do that) or what runs on it.
+Knows nothing of how a connection is made or closed (`start_dial` and `close` do that) or what
+runs on it.
 
 Rules:
 
 * Every open connection counts against the limits: in use, idle or being dialled. A slot is taken
-  before anything is awaited; an idle connection of another host gives its slot up when one is needed.
-* A waiter is settled exactly once: by an idle connection, a dial, an error, a timeout or cancellation.
+  before anything is awaited; an idle connection of another host gives its slot up when one is
+  needed.
+* A waiter is settled exactly once: by an idle connection, a dial, an error, a timeout or
+cancellation.
 * Waiters of one key are served in order, and a freed connection beats a pending dial. A waiter that
   its host's limit holds back does not hold back other hosts.
 * A dial outlives the waiter that started it, because the next request may use it; it is cancelled

@@ -3,8 +3,8 @@
 Owns: buffered content, the one waiting reader, high and low water marks. Knows nothing of HTTP
 framing or sockets; it asks its `FlowControl` to pause and resume.
 
-A reader takes what is buffered without suspending, and suspends only when nothing is. Data that came
-before an error is delivered before the error.
+A reader takes what is buffered without suspending, and suspends only when nothing is. Data that
+came before an error is delivered before the error.
 """
 
 from __future__ import annotations
@@ -229,9 +229,7 @@ class StreamReader:
             for callback in callbacks:
                 self._run_callback(callback)
 
-    def set_exception(
-        self, exc: BaseException, exc_cause: BaseException | None = None
-    ) -> None:
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         """End the stream with an error, which the reader gets after what is buffered."""
         if exc_cause is not None and exc.__cause__ is None:
             exc.__cause__ = exc_cause
@@ -278,7 +276,7 @@ class StreamReader:
     def _run_callback(self, callback: Callable[[], None]) -> None:
         try:
             callback()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told to the loop, like any failing callback
             self._loop.call_exception_handler(
                 {"message": f"on_eof callback {callback!r} failed", "exception": error}
             )
@@ -604,9 +602,7 @@ class EmptyStreamReader(StreamReader):
     def _run_callback(self, callback: Callable[[], None]) -> None:
         callback()
 
-    def set_exception(
-        self, exc: BaseException, exc_cause: BaseException | None = None
-    ) -> None:
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         """Nothing: this stream has ended, and is shared."""
 
     def set_read_chunk_size(self, n: int) -> None:
@@ -644,9 +640,7 @@ class DataQueue(Generic[T]):
         """The error that ended the queue, if one did."""
         return self._exception
 
-    def set_exception(
-        self, exc: BaseException, exc_cause: BaseException | None = None
-    ) -> None:
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         """End the queue with an error, which the reader gets after the items that came before."""
         if exc_cause is not None and exc.__cause__ is None:
             exc.__cause__ = exc_cause
@@ -693,7 +687,7 @@ class DataQueue(Generic[T]):
 
 
 class FlowControlDataQueue(DataQueue[T]):
-    """A `DataQueue` that pauses the flow above twice `limit` octets, and resumes it below `limit`."""
+    """A `DataQueue` that pauses the flow above twice `limit` octets, and resumes it below."""
 
     def __init__(
         self, protocol: FlowControl, limit: int, *, loop: asyncio.AbstractEventLoop
@@ -719,4 +713,3 @@ class FlowControlDataQueue(DataQueue[T]):
             self._paused = False
             self._protocol.resume_reading()
         return item
-

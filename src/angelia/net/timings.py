@@ -1,7 +1,7 @@
 """How long the phases of a request took.
 
-Owns the values only; those who do the work fill them in. All figures are seconds of the event loop's
-clock; None says that a phase did not happen.
+Owns the values only; those who do the work fill them in. All figures are seconds of the event
+loop's clock; None says that a phase did not happen.
 """
 
 from __future__ import annotations

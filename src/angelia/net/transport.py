@@ -8,6 +8,7 @@ what becomes of the connection, through the one callback `on_change`.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -23,6 +24,14 @@ __all__ = ("BufferedTransport", "Transport", "WriteBatch", "transport_class")
 # As much as event loops read at a time.
 READ_SIZE: Final = 256 * 1024
 
+# CVE-2024-12254: from 3.12.0 on asyncio's own writelines() never paused its protocol, so that a
+# body that was sent faster than its peer took it grew without bound.
+WRITELINES_PAUSES: Final = (
+    sys.version_info < (3, 12)
+    or (3, 12, 9) <= sys.version_info < (3, 13)
+    or sys.version_info >= (3, 13, 2)
+)
+
 # Larger sums of buffers are written as a list: joining them would copy a large body once more.
 JOIN_SIZE: Final = 64 * 1024
 
@@ -31,8 +40,8 @@ class WriteBatch:
     """Writes of many connections, done together at the end of a turn of the event loop.
 
     A write wakes the peer. When the requests of one turn go out one after the other without our own
-    work in between, a peer on the same machine is woken once instead of once for each: that is worth
-    four microseconds of CPU for each request when there are many at a time.
+    work in between, a peer on the same machine is woken once instead of once for each: that is
+    worth four microseconds of CPU for each request when there are many at a time.
     """
 
     __slots__ = ("_loop", "_pending", "buffer")
@@ -82,9 +91,7 @@ class Transport(asyncio.Protocol):
         "timings",
     )
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, batch: WriteBatch | None = None
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, batch: WriteBatch | None = None) -> None:
         self.loop = loop
         self.batch = WriteBatch(loop) if batch is None else batch
         self.core = H1ClientConnection()
@@ -245,8 +252,11 @@ class Transport(asyncio.Protocol):
             socket.write(buffers[0])
         elif sum(map(len, buffers)) <= JOIN_SIZE:
             socket.write(b"".join(buffers))
-        else:
+        elif WRITELINES_PAUSES or not isinstance(self.loop, asyncio.SelectorEventLoop):
             socket.writelines(buffers)
+        else:
+            for buffer in buffers:
+                socket.write(buffer)
 
     async def drain(self) -> None:
         """Wait until the socket takes more; ClientConnectionResetError when it never will."""
@@ -288,8 +298,6 @@ class Transport(asyncio.Protocol):
         if self._closed is None:
             self._closed = self.loop.create_future()
         await asyncio.shield(self._closed)
-
-
 
 
 class BufferedTransport(Transport, asyncio.BufferedProtocol):

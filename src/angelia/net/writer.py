@@ -6,7 +6,7 @@ Owns: compression of a request's body, pacing by the socket, counting. Framing i
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 from multidict import CIMultiDict
 
@@ -18,7 +18,8 @@ from angelia.net.payload import AbstractStreamWriter
 
 __all__ = ("ExchangeWriter",)
 
-# Larger buffers go out in pieces, each waiting for the socket, so that an early answer can stop them.
+# Larger buffers go out in pieces, each waiting for the socket, so that an early answer can stop
+# them.
 PIECE_SIZE: Final = 256 * 1024
 
 
@@ -43,11 +44,7 @@ class ExchangeWriter(AbstractStreamWriter):
         self.buffer_size = 0
         self.output_size = 0
         self.length: int | None = None
-
-    @property
-    def transport(self) -> Any:
-        """The event loop's transport; None once the connection is lost."""
-        return self._exchange.transport.socket_transport
+        self.transport = exchange.transport.socket_transport
 
     def enable_compression(self, encoding: str = "deflate", strategy: int | None = None) -> None:
         """Compress what is written from now on; `strategy` is zlib's."""
@@ -74,7 +71,7 @@ class ExchangeWriter(AbstractStreamWriter):
         if not size:
             return
         if isinstance(chunk, memoryview) and (chunk.itemsize != 1 or chunk.ndim != 1):
-            chunk = chunk.cast("c")
+            chunk = chunk.cast("B")
         for start in range(0, size, PIECE_SIZE):
             piece = chunk if size <= PIECE_SIZE else memoryview(chunk)[start : start + PIECE_SIZE]
             await self._write_piece(piece)
