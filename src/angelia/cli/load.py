@@ -114,15 +114,18 @@ async def _run(
 ) -> None:
     countdown = _Countdown(number)
     start = time.perf_counter()
+    tasks = [
+        asyncio.create_task(_work(call, session, tally, progress, countdown))
+        for _ in range(workers)
+    ]
     try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(_work(call, session, tally, progress, countdown))
-    except ExceptionGroup as errors:
-        # The first one has ended the others; it says as much as all of them.
-        raise errors.exceptions[0] from None
+        # A worker fails only where all would: the first to do so says as much as all of them.
+        await asyncio.gather(*tasks)
     finally:
         tally.seconds = time.perf_counter() - start
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _work(
