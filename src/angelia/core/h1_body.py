@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
+from angelia.core.fields import is_token
 from angelia.core.h1_wire import HeadLimits, excerpt, parse_fields
 from angelia.core.interface import Buffer, Content, End, Event, Special
 from angelia.errors import (
@@ -138,10 +139,14 @@ def _is_chunked(codings: list[str]) -> bool:
     if codings == ["chunked"]:
         return True
     # RFC 9112 §6.1: chunked is applied once and last. RFC 9110 §10.1.4: we ask for no other coding
-    # in TE, so none may come before it. And what is no coding but looks like chunked, or nothing at
-    # all, is somebody's try to be read in two ways.
-    odd = any("chunked" in coding for coding in codings if coding != "chunked")
-    if odd or not codings or codings[-1] == "chunked" or codings.count("chunked") > 1:
+    # in TE, so none may come before it. And what is no coding, or one that looks like chunked, is
+    # somebody's try to be read in two ways.
+    for coding in codings:
+        name = coding.partition(";")[0].rstrip(" \t")
+        odd = "chunked" in coding and coding != "chunked"
+        if odd or not is_token(name):
+            raise HeadError(f"not a transfer coding: {excerpt(coding)}")
+    if not codings or codings[-1] == "chunked" or codings.count("chunked") > 1:
         raise HeadError(f"transfer coding not understood: {excerpt(', '.join(codings))}")
     return False
 
