@@ -53,7 +53,10 @@ async def _show(
 
 def _show_head(options: FetchOptions, response: angelia.ClientResponse, output: Output) -> None:
     """The head goes with the body on a terminal, else beside it: pipes get the body alone."""
-    if options.include or options.head or _shows_content(options, output):
+    # --verbose has shown it already; on a terminal both streams are the same place.
+    is_shown = options.verbose and output.error_is_terminal
+    wants_it = options.include or options.head
+    if wants_it or (_shows_content(options, output) and not is_shown):
         for line in response_lines(response, output.styled):
             output.line(line)
         output.line()

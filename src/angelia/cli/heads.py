@@ -60,7 +60,8 @@ def request_lines(method: str, url: URL, headers: Mapping[str, str]) -> list[str
     for name, value in headers.items():
         shown = value
         if name.lower() in _SECRET:
-            shown = f"{value.partition(' ')[0]} [not shown]"
+            scheme, space, _ = value.partition(" ")
+            shown = f"{scheme} [not shown]" if space else "[not shown]"
         lines.append(f"{name}: {escaped_line(shown)}")
     return lines
 
