@@ -7,7 +7,6 @@ redirect comes here as a request of its own, and is judged by its URL alone.
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
@@ -24,6 +23,7 @@ from angelia.core.auth import (
     parse_auth_parameters,
     parse_challenges,
 )
+from angelia.core.patterns import lazy
 
 if TYPE_CHECKING:
     from angelia.client.request import ClientRequest
@@ -37,7 +37,7 @@ _CNONCE_SIZE: Final = 16
 # Members of a `domain` that are looked at. Real ones have one or two.
 MAX_SPACES: Final = 32
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL: Final = lazy(r"[\x00-\x1f\x7f]")
 
 _Origin: TypeAlias = tuple[str, str | None, int | None]
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from yarl import URL
 
 from angelia.core.auth import BasicAuth
+from angelia.core.patterns import lazy
 from angelia.errors import InvalidUrlClientError
 
 __all__ = ("proxy_for",)
 
 _SCHEMES: Final = frozenset({"http", "https", "ws", "wss"})
-_PORT: Final = re.compile(r"[0-9]{1,5}")
-_SEPARATOR: Final = re.compile(r"[\s,]+")
+_PORT: Final = lazy(r"[0-9]{1,5}")
+_SEPARATOR: Final = lazy(r"[\s,]+")
 
 
 def proxy_for(

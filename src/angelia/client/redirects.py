@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from angelia import hdrs
+from angelia.core.patterns import lazy
 from angelia.errors import (
     InvalidURL,
     InvalidUrlRedirectClientError,
@@ -113,14 +114,14 @@ def same_origin(one: URL, other: URL) -> bool:
 # --- targets -----------------------------------------------------------------------------------
 
 # RFC 3986 §3, appendix B: scheme, authority, the rest.
-_PARTS: Final = re.compile(
+_PARTS: Final = lazy(
     r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*):)?(?://(?P<authority>[^/?#]*))?(?P<rest>.*)",
     re.DOTALL,
 )
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_PASSWORD: Final = re.compile(r"(//[^/?#@:]*):[^/?#]*@")
+_CONTROL: Final = lazy(r"[\x00-\x1f\x7f]")
+_PASSWORD: Final = lazy(r"(//[^/?#@:]*):[^/?#]*@")
 # Octets that are no UTF-8 arrive as these.
-_SURROGATE: Final = re.compile("[\udc80-\udcff]")
+_SURROGATE: Final = lazy("[\udc80-\udcff]")
 
 
 def redirect_target(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, Self
 from urllib.parse import quote
@@ -18,6 +17,7 @@ from urllib.parse import quote
 from yarl import URL
 
 from angelia.core.fields import TOKEN, end_of, parse_token_list, quote_string, scan_quoted
+from angelia.core.patterns import lazy
 
 __all__ = (
     "BasicAuth",
@@ -136,13 +136,13 @@ class Challenge(NamedTuple):
 
 
 # RFC 9110 §11.2.
-_TOKEN68: Final = re.compile(r"([A-Za-z0-9\-._~+/]+=*)[ \t]*(?:,|\Z)")
-_SEPARATORS: Final = re.compile(r"[ \t,]*")
-_EQUALS: Final = re.compile(r"[ \t]*=[ \t]*")
-_BLANKS: Final = re.compile(r"[ \t]*")
+_TOKEN68: Final = lazy(r"([A-Za-z0-9\-._~+/]+=*)[ \t]*(?:,|\Z)")
+_SEPARATORS: Final = lazy(r"[ \t,]*")
+_EQUALS: Final = lazy(r"[ \t]*=[ \t]*")
+_BLANKS: Final = lazy(r"[ \t]*")
 # More than tokens, for servers that leave the quotes out.
-_BARE_VALUE: Final = re.compile(r'[^ \t,"]*')
-_TO_COMMA: Final = re.compile(r"[^,]*")
+_BARE_VALUE: Final = lazy(r'[^ \t,"]*')
+_TO_COMMA: Final = lazy(r"[^,]*")
 
 # ``realm=,`` reads as a token68 as well; these schemes have none.
 _SCHEMES_WITHOUT_TOKEN68: Final = frozenset({"basic", "bearer", "digest"})

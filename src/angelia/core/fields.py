@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from angelia.core.patterns import lazy
 from angelia.errors import BadContentDispositionHeader, BadContentDispositionParam
 
 __all__ = (
@@ -42,11 +43,11 @@ __all__ = (
 
 # RFC 9110 §5.6.2.
 _TCHARS: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-TOKEN: Final = re.compile(_TCHARS)
+TOKEN: Final = lazy(_TCHARS)
 # RFC 9110 §5.6.4, without the closing quote. Possessive: a string that is never closed is read
 # once, not once for each way to divide it.
-_QUOTED: Final = re.compile(r'"((?:[^"\\]++|\\.)*+)', re.DOTALL)
-_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
+_QUOTED: Final = lazy(r'"((?:[^"\\]++|\\.)*+)', re.DOTALL)
+_ESCAPED: Final = lazy(r"\\(.)", re.DOTALL)
 
 
 def is_token(text: str) -> bool:
@@ -85,9 +86,9 @@ def parse_token_list(values: Iterable[str]) -> list[str]:
 
 # --- parameters --------------------------------------------------------------------------------
 
-_PARAMETER: Final = re.compile(rf"[ \t]*({_TCHARS})[ \t]*=[ \t]*")
-_UNQUOTED: Final = re.compile(r'[^;" \t]*')
-_TO_SEMICOLON: Final = re.compile(r"[^;]*")
+_PARAMETER: Final = lazy(rf"[ \t]*({_TCHARS})[ \t]*=[ \t]*")
+_UNQUOTED: Final = lazy(r'[^;" \t]*')
+_TO_SEMICOLON: Final = lazy(r"[^;]*")
 
 
 def parse_parameters(text: str, at: int = 0) -> dict[str, str]:
@@ -112,8 +113,8 @@ def parse_parameters(text: str, at: int = 0) -> dict[str, str]:
 
 
 # RFC 8187 §3.2.1: charset'language'value. Some leave the charset out, which then is UTF-8.
-_EXT_VALUE: Final = re.compile(r"([A-Za-z0-9!#$%&+^_`{}~:.-]*)'[^']*'(.*)", re.DOTALL)
-_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_EXT_VALUE: Final = lazy(r"([A-Za-z0-9!#$%&+^_`{}~:.-]*)'[^']*'(.*)", re.DOTALL)
+_ESCAPE: Final = lazy(r"%(?![0-9A-Fa-f]{2})")
 
 
 def decode_ext_value(text: str) -> str:
@@ -168,7 +169,7 @@ class MediaType(NamedTuple):
         return self.suffix == "json" or self[:3] == ("application", "json", "")
 
 
-_ESSENCE: Final = re.compile(rf"[ \t]*({_TCHARS})/({_TCHARS})[ \t]*(?:;|\Z)")
+_ESSENCE: Final = lazy(rf"[ \t]*({_TCHARS})/({_TCHARS})[ \t]*(?:;|\Z)")
 
 
 def parse_media_type(text: str) -> MediaType:
@@ -198,11 +199,11 @@ _MONTH_NUMBER: Final = {name.lower(): number for number, name in enumerate(_MONT
 
 # RFC 9110 §5.6.7: IMF-fixdate and the obsolete RFC 850 form; then that of asctime().
 _CLOCK: Final = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
-_FIXDATE: Final = re.compile(
+_FIXDATE: Final = lazy(
     r"[A-Za-z]{3,9}, *(?P<day>[0-9]{1,2})[ -](?P<month>[A-Za-z]{3})[ -]"
     rf"(?P<year>[0-9]{{4}}|[0-9]{{2}}) {_CLOCK} (?:GMT|UTC|[+-]0000)"
 )
-_ASCTIME: Final = re.compile(
+_ASCTIME: Final = lazy(
     rf"[A-Za-z]{{3}} (?P<month>[A-Za-z]{{3}}) (?P<day>[ 0-9][0-9]) {_CLOCK} (?P<year>[0-9]{{4}})"
 )
 
@@ -251,8 +252,8 @@ class ETag(NamedTuple):
     is_weak: bool = False
 
 
-_ETAG: Final = re.compile(r'[ \t]*(W/)?"([\x21\x23-\x7e\x80-\U0010ffff]*)"[ \t]*(?:,|\Z)')
-_EMPTY_MEMBER: Final = re.compile(r"[ \t]*,")
+_ETAG: Final = lazy(r'[ \t]*(W/)?"([\x21\x23-\x7e\x80-\U0010ffff]*)"[ \t]*(?:,|\Z)')
+_EMPTY_MEMBER: Final = lazy(r"[ \t]*,")
 
 
 def parse_etags(values: Iterable[str]) -> tuple[ETag, ...]:
@@ -274,11 +275,11 @@ def parse_etags(values: Iterable[str]) -> tuple[ETag, ...]:
 
 # --- links -------------------------------------------------------------------------------------
 
-_SEPARATORS: Final = re.compile(r"[ \t,]*")
-_LINK_TARGET: Final = re.compile(r"<([^>]*)>")
-_LINK_PARAMETER: Final = re.compile(rf"[ \t]*;[ \t]*(?:({_TCHARS})[ \t]*(=?)[ \t]*)?")
-_LINK_VALUE: Final = re.compile(r'[^;," \t]*')
-_TO_COMMA: Final = re.compile(r'[^,"]*')
+_SEPARATORS: Final = lazy(r"[ \t,]*")
+_LINK_TARGET: Final = lazy(r"<([^>]*)>")
+_LINK_PARAMETER: Final = lazy(rf"[ \t]*;[ \t]*(?:({_TCHARS})[ \t]*(=?)[ \t]*)?")
+_LINK_VALUE: Final = lazy(r'[^;," \t]*')
+_TO_COMMA: Final = lazy(r'[^,"]*')
 
 
 def parse_links(values: Iterable[str]) -> list[tuple[str, dict[str, str]]]:
@@ -334,11 +335,11 @@ def _skip_member(text: str, at: int) -> int:
 
 # --- Content-Disposition -------------------------------------------------------------------------
 
-_DISPOSITION: Final = re.compile(rf"[ \t]*({_TCHARS})[ \t]*(?:;|\Z)")
-_DISPOSITION_VALUE: Final = re.compile(rf"(?:{_TCHARS})?")
-_END_OF_PARAMETER: Final = re.compile(r"[ \t]*(?:;|\Z)")
+_DISPOSITION: Final = lazy(rf"[ \t]*({_TCHARS})[ \t]*(?:;|\Z)")
+_DISPOSITION_VALUE: Final = lazy(rf"(?:{_TCHARS})?")
+_END_OF_PARAMETER: Final = lazy(r"[ \t]*(?:;|\Z)")
 # RFC 2231 §3: filename*0, filename*1*, ...; no more digits than the pieces a field has room for.
-_CONTINUATION: Final = re.compile(r"(0|[1-9][0-9]{0,3})(\*?)")
+_CONTINUATION: Final = lazy(r"(0|[1-9][0-9]{0,3})(\*?)")
 
 # Python remembers every text that it has warned with, so a peer must not be able to choose it.
 _BAD_HEADER: Final = "a Content-Disposition field is malformed, and is ignored"
@@ -457,7 +458,7 @@ def _continued(params: Mapping[str, str], prefix: str) -> str | None:
 
 # More digits than any server means, few enough to be a small number.
 _MAX_TIMEOUT_DIGITS: Final = 9
-_TIMEOUT: Final = re.compile(rf'timeout[ \t]*=[ \t]*("?)([0-9]{{1,{_MAX_TIMEOUT_DIGITS}}})\1')
+_TIMEOUT: Final = lazy(rf'timeout[ \t]*=[ \t]*("?)([0-9]{{1,{_MAX_TIMEOUT_DIGITS}}})\1')
 
 
 def keep_alive_timeout(value: str | Sequence[str]) -> float | None:

@@ -12,13 +12,13 @@ nothing of streams, files, or what a part's content means.
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 from angelia.core.fields import is_token, parse_media_type, quote_string
 from angelia.core.h1_wire import HeadLimits, excerpt, parse_fields
+from angelia.core.patterns import lazy
 from angelia.errors import ContentError, HeadError, LineTooLong
 
 __all__ = (
@@ -43,9 +43,9 @@ MAX_BOUNDARY_SIZE: Final = 70
 COMPACT_SIZE: Final = 64 * 1024
 
 # RFC 9110 §5.5: CR, LF and NUL end fields and strings; other controls have no business in them.
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_BOUNDARY: Final = re.compile(r"[\x20-\x7e]*[\x21-\x7e]")
-_NOT_PADDING: Final = re.compile(rb"[^ \t]")
+_CONTROL: Final = lazy(r"[\x00-\x08\x0a-\x1f\x7f]")
+_BOUNDARY: Final = lazy(r"[\x20-\x7e]*[\x21-\x7e]")
+_NOT_PADDING: Final = lazy(rb"[^ \t]")
 
 
 # --- events ------------------------------------------------------------------------------------

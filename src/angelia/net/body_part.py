@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import binascii
 import json
-import re
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final, Protocol, TypeAlias
@@ -28,6 +27,7 @@ from angelia.core.multipart import (
     MultipartEvent,
     PartData,
 )
+from angelia.core.patterns import lazy
 from angelia.errors import ClientPayloadError, ProtocolError
 from angelia.net.payload import PAYLOAD_REGISTRY, Payload
 from angelia.net.payload_base import AbstractStreamWriter, BytesLike
@@ -50,9 +50,9 @@ UNLIMITED: Final = sys.maxsize
 MAX_DECOMPRESS_SIZE: Final = 256 * 1024
 
 # A length has no more digits than a 64-bit number; the grammar is of ASCII digits only.
-_LENGTH: Final = re.compile(r"[0-9]{1,19}")
+_LENGTH: Final = lazy(r"[0-9]{1,19}")
 _PLAIN: Final = ("", "binary", "8bit", "7bit")
-_NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/=]+")
+_NOT_BASE64: Final = lazy(rb"[^A-Za-z0-9+/=]+")
 
 _DEFAULT_CHARSET: Final = "utf-8"
 

@@ -7,8 +7,8 @@ Owns: the parts, and the codings that a part's headers ask for. Delimiters and h
 from __future__ import annotations
 
 import base64
+import os
 import re
-import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeAlias
@@ -19,6 +19,7 @@ from multidict import CIMultiDict
 from angelia.core.coding import make_compressor
 from angelia.core.fields import is_token
 from angelia.core.multipart import boundary_parameter, serialize_part_head
+from angelia.core.patterns import lazy
 from angelia.net.payload import JsonPayload, StringPayload, get_payload
 from angelia.net.payload_base import AbstractStreamWriter, BytesLike, Headers, Payload, flat
 
@@ -29,7 +30,7 @@ BASE64_LINE: Final = 57
 # RFC 2045 §6.7: the same for quoted-printable, where an octet becomes up to three, with "=" behind.
 QP_LINE: Final = 25
 
-_NAMED: Final = re.compile(r"form-data\s*;(?:.*;)?\s*name\*?\s*=.*", re.IGNORECASE | re.DOTALL)
+_NAMED: Final = lazy(r"form-data\s*;(?:.*;)?\s*name\*?\s*=.*", re.IGNORECASE | re.DOTALL)
 _CONTENT_CODINGS: Final = ("gzip", "deflate")
 _TRANSFER_ENCODINGS: Final = ("base64", "quoted-printable")
 # RFC 2045 §6.2: these say what the octets are like, and change none.
@@ -65,7 +66,7 @@ class MultipartWriter(Payload):
         if not is_token(subtype):
             raise ValueError(f"not a media subtype: {subtype!r}")
         if boundary is None:
-            boundary = uuid.uuid4().hex
+            boundary = os.urandom(16).hex()
         parameter = boundary_parameter(boundary)
         super().__init__(None, content_type=f"multipart/{subtype}; {parameter}")
         self._boundary = boundary.encode("ascii")
