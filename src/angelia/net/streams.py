@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import copy
 import io
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,6 +30,7 @@ __all__ = (
     "FlowControl",
     "FlowControlDataQueue",
     "StreamReader",
+    "duplicate",
 )
 
 T = TypeVar("T")
@@ -41,6 +43,22 @@ DEFAULT_MAX_LINE: Final = 2**20
 
 # From this size on, `read()` gathers into one growing buffer that becomes the result uncopied.
 GATHER_SIZE: Final = 2**18
+
+
+def duplicate(error: BaseException) -> BaseException:
+    """A new error that says the same, with the same cause.
+
+    An error that was raised holds the frames that it passed, and so all that their variables hold.
+    Whoever keeps an error for later keeps a duplicate of the one that is raised: else the keeper,
+    which those frames know, would keep itself alive.
+    """
+    try:
+        other = copy.copy(error)
+    except Exception:  # noqa: BLE001 - a class that cannot be copied; a cycle is better than no error
+        return error
+    other.__cause__ = error.__cause__
+    other.__suppress_context__ = error.__suppress_context__
+    return other
 
 
 class FlowControl(Protocol):
@@ -106,12 +124,12 @@ class StreamReader:
         "_eof_waiter",
         "_exception",
         "_high",
+        "_last_end",
         "_loop",
         "_low",
         "_offset",
         "_paused",
         "_protocol",
-        "_read_chunk_size",
         "_size",
         "_taken",
         "_timer",
@@ -145,7 +163,7 @@ class StreamReader:
         self._eof_callbacks: list[Callable[[], None]] | None = None
         # Where HTTP chunks end, in octets from the stream's begin; None when they are not tracked.
         self._chunk_ends: collections.deque[int] | None = None
-        self._read_chunk_size = 0
+        self._last_end = 0
         self.total_bytes = 0
         self.total_compressed_bytes: int | None = None
 
@@ -175,7 +193,6 @@ class StreamReader:
 
     def set_read_chunk_size(self, n: int) -> None:
         """Prepare for reads of `n` octets: the water marks will not be below that."""
-        self._read_chunk_size = n
         if n > self._low:
             self._low = n
             self._high = n * 2
@@ -237,7 +254,15 @@ class StreamReader:
         self._eof_callbacks = None
         for waiter in (self._waiter, self._eof_waiter):
             if waiter is not None and not waiter.done():
-                waiter.set_exception(exc)
+                waiter.set_exception(self._failure())
+
+    def _failure(self) -> BaseException:
+        """The error to raise now; one like it is kept for the next reader."""
+        exc = self._exception
+        if exc is None:
+            raise RuntimeError("the stream has not failed")
+        self._exception = duplicate(exc)
+        return exc
 
     def begin_http_chunk_receiving(self) -> None:
         """From now on the ends of HTTP chunks are kept for `readchunk`."""
@@ -252,8 +277,9 @@ class StreamReader:
         if ends is None:
             raise RuntimeError("begin_http_chunk_receiving() was not called")
         # An empty chunk, or one whose octets a decoder keeps back, has no end of its own.
-        if self.total_bytes == (ends[-1] if ends else 0) or self.total_bytes == self._taken:
+        if self.total_bytes == self._last_end:
             return
+        self._last_end = self.total_bytes
         ends.append(self.total_bytes)
         waiter = self._waiter
         if waiter is not None and not waiter.done():
@@ -297,10 +323,12 @@ class StreamReader:
         if self._eof:
             return
         if self._exception is not None:
-            raise self._exception
-        waiter = self._eof_waiter = self._loop.create_future()
+            raise self._failure()
+        if self._eof_waiter is not None:
+            raise RuntimeError("wait_eof() while another coroutine waits for the end")
+        self._eof_waiter = self._loop.create_future()
         try:
-            await waiter
+            await self._eof_waiter
         finally:
             self._eof_waiter = None
 
@@ -321,13 +349,14 @@ class StreamReader:
         """Wait for data, the end or an error."""
         if self._waiter is not None:
             raise RuntimeError(f"{name}() while another coroutine waits for data of this stream")
-        waiter = self._waiter = self._loop.create_future()
+        # No variable holds the future: its error would hold this frame, and so itself.
+        self._waiter = self._loop.create_future()
         try:
             if self._timer is None:
-                await waiter
+                await self._waiter
             else:
                 with self._timer:
-                    await waiter
+                    await self._waiter
         finally:
             self._waiter = None
 
@@ -337,7 +366,7 @@ class StreamReader:
             if self._eof:
                 return b""
             if self._exception is not None:
-                raise self._exception
+                raise self._failure()
             await self._wait("readany")
         return self._take_all()
 
@@ -351,7 +380,7 @@ class StreamReader:
             if self._eof:
                 return b""
             if self._exception is not None:
-                raise self._exception
+                raise self._failure()
             await self._wait("read")
         return self._take(n)
 
@@ -361,7 +390,7 @@ class StreamReader:
         blocks: list[bytes] = []
         try:
             return await self._gather(blocks)
-        except asyncio.CancelledError:
+        except BaseException:
             self._put_back(b"".join(blocks))
             raise
 
@@ -382,7 +411,7 @@ class StreamReader:
         try:
             while block := await self.readany():
                 gathered.write(block)
-        except asyncio.CancelledError:
+        except BaseException:
             blocks.append(gathered.getvalue())
             raise
         return gathered.getvalue()
@@ -416,6 +445,8 @@ class StreamReader:
                     end = found + width if found >= 0 else -1
                 size = (len(chunk) if end < 0 else end) - start
                 if len(line) + size > limit:
+                    # Taken all the same: one who reads on does not meet it again for ever.
+                    self._take(size)
                     raise ValueError(f"no separator within {limit} bytes")
                 line += self._take(size)
                 if end >= 0:
@@ -423,10 +454,10 @@ class StreamReader:
             if self._eof:
                 return bytes(line)
             if self._exception is not None:
-                raise self._exception
+                raise self._failure()
             try:
                 await self._wait(name)
-            except asyncio.CancelledError:
+            except BaseException:
                 self._put_back(bytes(line))
                 raise
 
@@ -443,7 +474,7 @@ class StreamReader:
         while missing > 0:
             try:
                 block = await self.read(missing)
-            except asyncio.CancelledError:
+            except BaseException:
                 self._put_back(b"".join(blocks))
                 raise
             if not block:
@@ -476,13 +507,13 @@ class StreamReader:
             if self._eof:
                 return b"", False
             if self._exception is not None:
-                raise self._exception
+                raise self._failure()
             await self._wait("readchunk")
 
     def read_nowait(self, n: int = -1) -> bytes:
         """At most `n` octets of what is buffered; with -1 all of it. Never waits."""
         if self._exception is not None and not self._size:
-            raise self._exception
+            raise self._failure()
         if self._waiter is not None and not self._waiter.done():
             raise RuntimeError("read_nowait() while a coroutine waits for data of this stream")
         if not self._size or n == 0:
@@ -592,7 +623,7 @@ class EmptyStreamReader(StreamReader):
         self._exception = None
         self._eof_callbacks = None
         self._chunk_ends = None
-        self._read_chunk_size = 0
+        self._last_end = 0
         self.total_bytes = 0
         self.total_compressed_bytes = None
 
@@ -607,6 +638,15 @@ class EmptyStreamReader(StreamReader):
 
     def set_read_chunk_size(self, n: int) -> None:
         """Nothing: no data will come."""
+
+    def begin_http_chunk_receiving(self) -> None:
+        """Nothing: no chunk will come."""
+
+    def unread_data(self, data: bytes) -> None:
+        """RuntimeError: nothing can have been read from this stream, and others would read it."""
+        warnings.warn("unread_data() is deprecated", DeprecationWarning, stacklevel=2)
+        if data:
+            raise RuntimeError("nothing was read from this stream")
 
     def discard(self, exc: BaseException) -> None:
         """Nothing: there is nothing to forget."""
@@ -647,7 +687,15 @@ class DataQueue(Generic[T]):
         self._eof = True
         self._exception = exc
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(exc)
+            self._waiter.set_exception(self._failure())
+
+    def _failure(self) -> BaseException:
+        """The error to raise now; one like it is kept for the next reader."""
+        exc = self._exception
+        if exc is None:
+            raise RuntimeError("the queue has not failed")
+        self._exception = duplicate(exc)
+        return exc
 
     def feed_data(self, data: T, size: int = 0) -> None:
         """Add an item of `size` octets."""
@@ -667,7 +715,7 @@ class DataQueue(Generic[T]):
         """The next item; EofStream after the last, or the error that was set."""
         while not self._items:
             if self._exception is not None:
-                raise self._exception
+                raise self._failure()
             if self._eof:
                 raise EofStream
             if self._waiter is not None:
