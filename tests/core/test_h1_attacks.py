@@ -146,6 +146,9 @@ class TestAttacks:
             b"chun\xe2\x84\xaaed",
             b"",
             b",",
+            b"chunked,",
+            b",chunked",
+            b"gzip,,deflate",
         ],
     )
     def test_transfer_coding_variants(self, value: bytes) -> None:

@@ -171,8 +171,7 @@ class TestFraming:
             ({"content-length": ["5", "5"]}, SizedReader),
             ({"content-length": "5,5"}, SizedReader),
             ({"transfer-encoding": "chunked"}, ChunkedReader),
-            ({"transfer-encoding": "Chunked, "}, ChunkedReader),
-            ({"transfer-encoding": ["", "chunked"]}, ChunkedReader),
+            ({"transfer-encoding": "CHUNKED"}, ChunkedReader),
             # (4): another last coding.
             ({"transfer-encoding": "gzip"}, EofReader),
             ({"transfer-encoding": "identity"}, EofReader),
@@ -196,6 +195,10 @@ class TestFraming:
             ({"transfer-encoding": "chunked chunked"}, HeadError),
             ({"transfer-encoding": ""}, HeadError),
             ({"transfer-encoding": ","}, HeadError),
+            ({"transfer-encoding": "chunked,"}, HeadError),
+            ({"transfer-encoding": ", chunked"}, HeadError),
+            ({"transfer-encoding": ["", "chunked"]}, HeadError),
+            ({"transfer-encoding": "gzip,,deflate"}, HeadError),
             ({"transfer-encoding": "chunke\u0501"}, HeadError),
             # In Unicode the lower-case form of this one is "chunked".
             ({"transfer-encoding": "chun\u212aed"}, HeadError),
