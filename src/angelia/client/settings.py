@@ -215,27 +215,17 @@ class SessionSettings:
         if connector is None or connector.closed:
             return
         self._connector = None
+        place = self._made_at
+        if self._source_traceback is not None:
+            place = f"\n{''.join(self._source_traceback.format())}"
         warnings.warn(
-            f"Unclosed client session <{type(self).__name__} made at {self._made_at}>",
+            f"Unclosed client session <{type(self).__name__} made at {place}>",
             ResourceWarning,
             source=self,
             stacklevel=2,
         )
-        if not self._connector_owner:
-            return
-        loop = self._loop
-        if loop.is_closed():
+        if self._connector_owner:
             connector.abandon()
-            return
-        if self._source_traceback is not None:
-            loop.call_exception_handler(
-                {
-                    "client_session": self,
-                    "message": "Unclosed client session",
-                    "source_traceback": self._source_traceback,
-                }
-            )
-        connector.abandon()
 
     # --- defaults ------------------------------------------------------------------------------
 

@@ -284,11 +284,10 @@ class StreamerPayload(Payload):
 
 @runtime_checkable
 class _FileWrapper(Protocol):
-    """The wrappers of `tempfile`, which are no `IOBase`."""
+    """The wrappers of `tempfile`, which are no `IOBase`, and whose methods are their file's."""
 
     file: Any
-
-    def read(self, size: int = -1, /) -> Any: ...
+    name: Any
 
 
 PAYLOAD_REGISTRY: Final = PayloadRegistry()
