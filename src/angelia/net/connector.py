@@ -25,11 +25,12 @@ from angelia.errors import (
 from angelia.net.connection_key import ConnectionKey
 from angelia.net.deadlines import Deadline
 from angelia.net.dial import Dialer, SocketFactoryType, dial_pipe, dial_unix
-from angelia.net.pool import Pool, Waiter
+from angelia.net.pool import Pool
 from angelia.net.resolver import AbstractResolver, ResolveResult
 from angelia.net.timings import DialTimings
 from angelia.net.tls import SSLArgument, check_ssl_argument, merge_ssl_arguments
 from angelia.net.transport import Transport, WriteBatch, transport_class
+from angelia.net.waiting import Waiter
 
 if TYPE_CHECKING:
     import ssl as _ssl
@@ -278,14 +279,12 @@ class BaseConnector:
     def __del__(self) -> None:
         if self._closed or not self._pool.size:
             return
-        warnings.warn(f"Unclosed connector {self!r}", ResourceWarning, source=self, stacklevel=2)
-        if self._loop.is_closed():
-            self._closed = True
-            return
-        context: dict[str, Any] = {"connector": self, "message": "Unclosed connector"}
+        place = ""
         if self._source_traceback is not None:
-            context["source_traceback"] = self._source_traceback
-        self._loop.call_exception_handler(context)
+            place = f", made at\n{''.join(self._source_traceback.format())}"
+        warnings.warn(
+            f"Unclosed connector {self!r}{place}", ResourceWarning, source=self, stacklevel=2
+        )
         self.abandon()
 
     def abandon(self) -> None:
@@ -293,9 +292,12 @@ class BaseConnector:
         if self._closed:
             return
         self._closed = True
+        if self._loop.is_closed():
+            # Its sockets close when they are collected; nothing else can be done any more.
+            return
         if self._expiry is not None:
             self._expiry.cancel()
-        for transport in self._pool.close(ClientConnectionError("Connector is closed")):
+        for transport in self._pool.close(_closed):
             self._loop.call_soon_threadsafe(transport.abort)
 
     async def __aenter__(self) -> Self:
@@ -594,8 +596,8 @@ class BaseConnector:
             self._expiry.cancel()
             self._expiry = None
         dials = self._pool.dials
-        error = ClientConnectionError("Connector is closed")
-        closing = set(self._pool.close(error)) | self._closing
+        error = _closed()
+        closing = set(self._pool.close(_closed)) | self._closing
         for transport in closing:
             for exchange in tuple(transport.exchanges.values()):
                 exchange.close(error)
@@ -630,6 +632,10 @@ class BaseConnector:
 
     async def _close_resources(self) -> None:
         """Close what a kind of connector owns besides connections."""
+
+
+def _closed() -> ClientConnectionError:
+    return ClientConnectionError("Connector is closed")
 
 
 def _abort_blocked(waiter: Waiter, host: str, seconds: float) -> None:

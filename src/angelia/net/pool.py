@@ -1,8 +1,8 @@
 """The pool: who may use which connection. Decisions only, all of them synchronous.
 
 Owns: idle connections, those in use, dials under way, waiters, and the limits over all of them.
-Knows nothing of how a connection is made or closed (`start_dial` and `close` do that) or what
-runs on it.
+Knows nothing of how a connection is made or closed (`start_dial` and `close` do that) or what runs
+on it.
 
 Rules:
 
@@ -10,59 +10,30 @@ Rules:
   before anything is awaited; an idle connection of another host gives its slot up when one is
   needed.
 * A waiter is settled exactly once: by an idle connection, a dial, an error, a timeout or
-cancellation.
+  cancellation.
 * Waiters of one key are served in order, and a freed connection beats a pending dial. A waiter that
   its host's limit holds back does not hold back other hosts.
 * A dial outlives the waiter that started it, because the next request may use it; it is cancelled
-  when its slot is needed.
+  when its slot is needed for another key.
 * Nothing here searches through connections or waiters: the cost of a request does not depend on how
-  many there are.
+  many there are. Only for a dial that nobody waits for any more, and if there is one, the dials are
+  looked through.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
-import heapq
 import itertools
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
+from angelia.errors import ServerDisconnectedError
 from angelia.net.connection_key import ConnectionKey
 from angelia.net.transport import Transport
+from angelia.net.waiting import Endpoint, Line, Waiter, endpoint_of
 
-__all__ = ("Pool", "Waiter")
-
-Endpoint: TypeAlias = tuple[str, "int | None", bool]
-
-
-def endpoint_of(key: ConnectionKey) -> Endpoint:
-    """What `limit_per_host` counts by."""
-    return key[0], key[1], key[2]
-
-
-class Waiter:
-    """Someone who waits for a connection of one key; `request` is whatever its dial needs."""
-
-    __slots__ = ("blocked", "future", "key", "number", "request")
-
-    def __init__(
-        self, key: ConnectionKey, future: asyncio.Future[Transport], request: Any, number: int
-    ) -> None:
-        self.key = key
-        self.future = future
-        self.request = request
-        self.number = number
-        # Whether it waits for a slot, rather than for a dial.
-        self.blocked = False
-
-    def __lt__(self, other: Waiter) -> bool:
-        return self.number < other.number
-
-    def abort(self, error: BaseException) -> None:
-        """Fail the wait; its dial, if it has one, goes on."""
-        if not self.future.done():
-            self.future.set_exception(error)
+__all__ = ("Pool",)
 
 
 class Pool:
@@ -81,19 +52,22 @@ class Pool:
         self._start_dial = start_dial
         self._close = close
         self._numbers = itertools.count()
-        # Idle connections: by key the newest last, and all in the order in which they became idle.
-        self._idle: dict[ConnectionKey, list[Transport]] = {}
+        # Idle connections in the order in which they became idle: by key, all, and, only where that
+        # is limited, by host.
+        self._idle: dict[ConnectionKey, dict[Transport, None]] = {}
         self._idle_order: collections.OrderedDict[Transport, None] = collections.OrderedDict()
-        self._idle_per_host: collections.Counter[Endpoint] = collections.Counter()
+        self._idle_by_host: dict[Endpoint, collections.OrderedDict[Transport, None]] = {}
         self.active: set[Transport] = set()
-        self._dials: dict[Waiter, asyncio.Task[None]] = {}
+        # The task is None while it is being started.
+        self._dials: dict[Waiter, asyncio.Task[None] | None] = {}
         self._dials_by_key: collections.Counter[ConnectionKey] = collections.Counter()
-        # Waiters not settled yet, by key in order; how many of a key wait for a dial, not a slot.
+        # Waiters not settled yet, by key in order; how many of a key, and of all, wait for a dial.
         self._queues: dict[ConnectionKey, collections.OrderedDict[Waiter, None]] = {}
         self._served_by_dial: collections.Counter[ConnectionKey] = collections.Counter()
-        # Waiters that need a slot: those whose host has room, and the others by host.
-        self._blocked: list[Waiter] = []
-        self._parked: dict[Endpoint, list[Waiter]] = {}
+        self._awaited = 0
+        # Waiters that need a slot.
+        self._line = Line()
+        self._serving = False
         self._per_host: collections.Counter[Endpoint] = collections.Counter()
 
     def __repr__(self) -> str:
@@ -112,7 +86,7 @@ class Pool:
     @property
     def waiting(self) -> int:
         """How many requests wait for a connection."""
-        return sum(map(len, self._queues.values()))
+        return self._awaited + len(self._line)
 
     @property
     def idle(self) -> tuple[Transport, ...]:
@@ -122,7 +96,7 @@ class Pool:
     @property
     def dials(self) -> tuple[asyncio.Task[None], ...]:
         """The dials under way."""
-        return tuple(self._dials.values())
+        return tuple(task for task in self._dials.values() if task is not None)
 
     def queue_lengths(self) -> dict[ConnectionKey, int]:
         """How many wait, by key."""
@@ -132,18 +106,13 @@ class Pool:
 
     def take(self, key: ConnectionKey, now: float) -> Transport | None:
         """The newest idle connection of `key` that is still good, now in use; or None."""
-        stack = self._idle.get(key)
-        while stack:
-            transport = stack[-1]
-            self._forget_idle(transport)
+        while (transport := self._pop_idle(key)) is not None:
             if transport.available_streams and not _outlived(transport, now):
                 self.active.add(transport)
                 return transport
-            self._leave(transport)
-            self._close(transport)
+            self._end(transport)
             # A slot is free now: somebody may have waited for it.
             self.serve()
-            stack = self._idle.get(key)
         return None
 
     def put_back(self, transport: Transport) -> None:
@@ -155,49 +124,52 @@ class Pool:
         """Join the queue for a connection; a dial begins at once if a slot can be had."""
         waiter = Waiter(key, future, request, next(self._numbers))
         self._queues.setdefault(key, collections.OrderedDict())[waiter] = None
-        if not self._blocked and self._make_room(endpoint_of(key)):
+        # Making room may call somebody to the front who came earlier.
+        if not self._line.front and self._make_room(key) and not self._line.front:
             self._dial(waiter)
         else:
-            waiter.blocked = True
-            heapq.heappush(self._blocked, waiter)
+            self._line.join(waiter)
             self.serve()
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
         """The waiter is settled, or gone: nobody will serve it any more. Idempotent."""
-        queue = self._queues.get(waiter.key)
+        self._drop(waiter)
+        self.serve()
+
+    def _drop(self, waiter: Waiter) -> None:
+        key = waiter.key
+        queue = self._queues.get(key)
         if queue is None or waiter not in queue:
             return
         del queue[waiter]
         if not queue:
-            del self._queues[waiter.key]
+            del self._queues[key]
         if waiter.blocked:
-            # It stays in its heap until it comes up there; its place is worth nothing.
-            waiter.blocked = False
+            self._line.leave(waiter)
         else:
-            self._served_by_dial[waiter.key] -= 1
-            if not self._served_by_dial[waiter.key]:
-                del self._served_by_dial[waiter.key]
             # Its dial is nobody's now: who needs a slot may have that one.
-            self.serve()
+            self._awaited -= 1
+            self._served_by_dial[key] -= 1
+            if not self._served_by_dial[key]:
+                del self._served_by_dial[key]
+        # It may have been the one in front for its host.
+        self._line.call(endpoint_of(key))
 
     # --- giving --------------------------------------------------------------------------------
 
     def release(self, transport: Transport, now: float, *, reuse: bool) -> None:
         """A connection is free: the next waiter of its key gets it, or it becomes idle."""
-        if transport not in self.active:
+        active = self.active
+        if transport not in active:
             return
-        self.active.discard(transport)
+        active.discard(transport)
         if reuse and transport.available_streams:
-            if not self._queues:
-                transport.idle_since = now
-                self._keep(transport)
-                return
             self._offer(transport, now)
         else:
-            self._leave(transport)
-            self._close(transport)
-        self.serve()
+            self._end(transport)
+        if self._line.front:
+            self.serve()
 
     def lost(self, transport: Transport) -> None:
         """A connection has closed."""
@@ -207,155 +179,178 @@ class Pool:
             self.active.discard(transport)
         else:
             return
-        self._leave(transport)
+        self._vacate(transport)
         self.serve()
 
     def _offer(self, transport: Transport, now: float) -> None:
         """Grant a good connection, whose slot is taken, to a waiter, or keep it idle."""
-        key = transport.key
-        if key is None:
-            raise ValueError(f"{transport!r} has no key")
-        waiter = self._first_waiter(key)
-        if waiter is not None and not self._outranked(waiter):
-            self._grant(waiter, transport)
+        if self._queues and (waiter := self._first_waiter(_key_of(transport))) is not None:
+            self.active.add(transport)
+            waiter.future.set_result(transport)
+            self._drop(waiter)
             return
         transport.idle_since = now
         self._keep(transport)
 
-    def _keep(self, transport: Transport) -> None:
-        key = transport.key
-        if key is None:
-            raise ValueError(f"{transport!r} has no key")
-        stack = self._idle.get(key)
-        if stack is None:
-            self._idle[key] = [transport]
-        else:
-            stack.append(transport)
-        self._idle_order[transport] = None
-        if self.limit_per_host:
-            self._idle_per_host[endpoint_of(key)] += 1
-
-    def _outranked(self, waiter: Waiter) -> bool:
-        """Whether one who came earlier needs this waiter's slot for another host."""
-        if not self._blocked or not self.limit or self.size < self.limit:
-            return False
-        first = self._blocked[0]
-        return first.blocked and first < waiter and first.key != waiter.key
-
     def _first_waiter(self, key: ConnectionKey) -> Waiter | None:
-        queue = self._queues.get(key)
-        while queue:
+        """The first waiter of `key`, if it may have a connection that is free."""
+        while queue := self._queues.get(key):
             waiter = next(iter(queue))
             if not waiter.future.done():
-                return waiter
-            self.leave(waiter)
-            queue = self._queues.get(key)
+                return None if self._outranked(waiter) else waiter
+            self._drop(waiter)
         return None
 
-    def _grant(self, waiter: Waiter, transport: Transport) -> None:
-        self.active.add(transport)
-        waiter.future.set_result(transport)
-        self.leave(waiter)
+    def _outranked(self, waiter: Waiter) -> bool:
+        """Whether one who came earlier needs this waiter's slot for another key."""
+        if not self.limit or self.size + 1 < self.limit:
+            return False
+        first = self._line.first()
+        return first is not None and first < waiter and first.key != waiter.key
+
+    # --- idle connections ----------------------------------------------------------------------
+
+    def _keep(self, transport: Transport) -> None:
+        key = _key_of(transport)
+        stack = self._idle.get(key)
+        if stack is None:
+            self._idle[key] = {transport: None}
+        else:
+            stack[transport] = None
+        self._idle_order[transport] = None
+        if self.limit_per_host:
+            endpoint = endpoint_of(key)
+            self._idle_by_host.setdefault(endpoint, collections.OrderedDict())[transport] = None
+            # A waiter for this host, with another key, may have its slot.
+            self._line.call(endpoint)
+
+    def _pop_idle(self, key: ConnectionKey) -> Transport | None:
+        """The newest idle connection of `key`, which is idle no more."""
+        stack = self._idle.get(key)
+        if stack is None:
+            return None
+        transport, _ = stack.popitem()
+        if not stack:
+            del self._idle[key]
+        del self._idle_order[transport]
+        if self.limit_per_host:
+            self._forget_idle_at_host(transport)
+        return transport
+
+    def _forget_idle(self, transport: Transport) -> None:
+        del self._idle_order[transport]
+        key = _key_of(transport)
+        stack = self._idle[key]
+        del stack[transport]
+        if not stack:
+            del self._idle[key]
+        if self.limit_per_host:
+            self._forget_idle_at_host(transport)
+
+    def _forget_idle_at_host(self, transport: Transport) -> None:
+        endpoint = endpoint_of(_key_of(transport))
+        idle = self._idle_by_host[endpoint]
+        del idle[transport]
+        if not idle:
+            del self._idle_by_host[endpoint]
+
+    def _evict(self, transport: Transport) -> None:
+        self._forget_idle(transport)
+        self._end(transport)
 
     # --- slots ---------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Begin dials for blocked waiters as far as slots go."""
-        blocked = self._blocked
-        while blocked:
-            waiter = blocked[0]
-            if not waiter.blocked or waiter.future.done():
-                heapq.heappop(blocked)
-                continue
-            endpoint = endpoint_of(waiter.key)
-            if self._host_is_full(endpoint):
-                heapq.heappop(blocked)
-                heapq.heappush(self._parked.setdefault(endpoint, []), waiter)
-                continue
-            transport = self._pop_idle(waiter.key)
-            if transport is not None:
-                self._grant(waiter, transport)
-                continue
-            if not self._make_room(endpoint):
-                return
-            heapq.heappop(blocked)
-            waiter.blocked = False
-            self._dial(waiter)
+        """Serve those who wait for a slot as far as slots go."""
+        # Whatever a step below sets off comes back here: one loop does all of it.
+        if self._serving:
+            return
+        self._serving = True
+        try:
+            while self._serve_first():
+                pass
+        finally:
+            self._serving = False
 
-    def _pop_idle(self, key: ConnectionKey) -> Transport | None:
-        stack = self._idle.get(key)
-        if not stack:
-            return None
-        transport = stack[-1]
-        self._forget_idle(transport)
-        return transport
+    def _serve_first(self) -> bool:
+        """Do something for the first in line; False: nothing can be done for anybody."""
+        line = self._line
+        waiter = line.first()
+        if waiter is None:
+            return False
+        key = waiter.key
+        if waiter.future.done():
+            self._drop(waiter)
+        elif (transport := self._pop_idle(key)) is not None:
+            self._serve_from_idle(waiter, transport)
+        elif self._make_room(key):
+            # Unless somebody was called to the front who came earlier, and is next.
+            if line.first() is waiter:
+                line.advance()
+                self._dial(waiter)
+        elif self._host_is_full(endpoint_of(key)):
+            line.park()
+        else:
+            return False
+        return True
+
+    def _serve_from_idle(self, waiter: Waiter, transport: Transport) -> None:
+        if not transport.available_streams:
+            self._end(transport)
+            return
+        self.active.add(transport)
+        waiter.future.set_result(transport)
+        self._drop(waiter)
 
     def _host_is_full(self, endpoint: Endpoint) -> bool:
         return bool(self.limit_per_host) and self._per_host[endpoint] >= self.limit_per_host
 
-    def _make_room(self, endpoint: Endpoint) -> bool:
+    def _make_room(self, key: ConnectionKey) -> bool:
         """Whether a slot is free; an idle connection or an orphaned dial is ended for one."""
+        endpoint = endpoint_of(key)
         if self._host_is_full(endpoint):
-            return self._evict_from_host(endpoint)
+            # An idle connection to this host with another key (say, other TLS settings) may go.
+            if idle := self._idle_by_host.get(endpoint):
+                self._evict(next(iter(idle)))
+                return True
+            return self._cancel_orphan(key, endpoint)
         if not self.limit or self.size < self.limit:
             return True
         if self._idle_order:
             self._evict(next(iter(self._idle_order)))
             return True
-        return self._cancel_orphan()
+        return self._cancel_orphan(key, None)
 
-    def _evict_from_host(self, endpoint: Endpoint) -> bool:
-        # An idle connection to this host with another key (say, other TLS settings) may go.
-        if not self._idle_per_host[endpoint]:
+    def _cancel_orphan(self, key: ConnectionKey, endpoint: Endpoint | None) -> bool:
+        """Cancel a dial, to `endpoint` if given, that nobody waits for; not for its own key."""
+        if len(self._dials) <= self._awaited:
             return False
-        for transport in self._idle_order:
-            if transport.key is not None and endpoint_of(transport.key) == endpoint:
-                self._evict(transport)
-                return True
-        return False
-
-    def _evict(self, transport: Transport) -> None:
-        self._forget_idle(transport)
-        self._leave(transport)
-        self._close(transport)
-
-    def _cancel_orphan(self) -> bool:
-        for waiter, task in self._dials.items():
-            key = waiter.key
-            if self._dials_by_key[key] > self._served_by_dial[key]:
+        for waiter, task in reversed(self._dials.items()):
+            other = waiter.key
+            if (
+                other != key
+                and task is not None
+                and self._dials_by_key[other] > self._served_by_dial[other]
+                and endpoint in (None, endpoint_of(other))
+            ):
                 self._end_dial(waiter)
                 task.cancel()
                 return True
         return False
 
-    def _leave(self, transport: Transport) -> None:
-        """A connection's slot is free."""
-        if transport.key is not None:
-            self._free_slot(endpoint_of(transport.key))
+    def _end(self, transport: Transport) -> None:
+        """Close a connection, and free its slot."""
+        self._vacate(transport)
+        self._close(transport)
+
+    def _vacate(self, transport: Transport) -> None:
+        self._free_slot(endpoint_of(_key_of(transport)))
 
     def _free_slot(self, endpoint: Endpoint) -> None:
         self._per_host[endpoint] -= 1
         if not self._per_host[endpoint]:
             del self._per_host[endpoint]
-        parked = self._parked.get(endpoint)
-        if parked:
-            heapq.heappush(self._blocked, heapq.heappop(parked))
-            if not parked:
-                del self._parked[endpoint]
-
-    def _forget_idle(self, transport: Transport) -> None:
-        del self._idle_order[transport]
-        key = transport.key
-        if key is None or not (stack := self._idle.get(key)):
-            return
-        if stack[-1] is transport:
-            stack.pop()
-        else:
-            stack.remove(transport)
-        if not stack:
-            del self._idle[key]
-        if self.limit_per_host:
-            self._idle_per_host[endpoint_of(key)] -= 1
+        self._line.call(endpoint)
 
     # --- dials ---------------------------------------------------------------------------------
 
@@ -364,12 +359,18 @@ class Pool:
         self._per_host[endpoint_of(key)] += 1
         self._dials_by_key[key] += 1
         self._served_by_dial[key] += 1
-        self._dials[waiter] = self._start_dial(waiter)
+        self._awaited += 1
+        # Before it starts, since a task may run, and be over, at once.
+        self._dials[waiter] = None
+        task = self._start_dial(waiter)
+        if waiter in self._dials:
+            self._dials[waiter] = task
 
     def _end_dial(self, waiter: Waiter) -> bool:
         """The dial that `waiter` began is over; False if that was known."""
-        if self._dials.pop(waiter, None) is None:
+        if waiter not in self._dials:
             return False
+        del self._dials[waiter]
         key = waiter.key
         self._dials_by_key[key] -= 1
         if not self._dials_by_key[key]:
@@ -380,23 +381,31 @@ class Pool:
     def dialled(self, waiter: Waiter, transport: Transport, now: float) -> None:
         """A dial has made a connection: the first waiter of its key gets it."""
         if not self._end_dial(waiter):
-            transport.abort()
+            self._close(transport)
             return
         self._per_host[endpoint_of(waiter.key)] += 1
-        self._offer(transport, now)
+        if transport.available_streams:
+            self._offer(transport, now)
+        else:
+            self._end(transport)
+            self._settle_dependent(waiter, ServerDisconnectedError())
         self.serve()
 
     def dial_failed(self, waiter: Waiter, error: BaseException) -> None:
         """A dial has failed: who began it is told, or, if that one is served, who counts on it."""
         if not self._end_dial(waiter):
             return
+        self._settle_dependent(waiter, error)
+        self.serve()
+
+    def _settle_dependent(self, waiter: Waiter, error: BaseException) -> None:
         victim: Waiter | None = waiter
         if waiter.future.done():
+            self._drop(waiter)
             victim = self._last_dependent(waiter.key)
         if victim is not None:
             victim.abort(error)
-            self.leave(victim)
-        self.serve()
+            self._drop(victim)
 
     def _last_dependent(self, key: ConnectionKey) -> Waiter | None:
         # Only where there are now fewer dials than waiters that count on one.
@@ -411,33 +420,47 @@ class Pool:
 
     def expire(self, now: float, keepalive: float) -> float | None:
         """Close what has been idle too long; when to look again, or None: nothing is idle."""
+        when = None
         while self._idle_order:
             oldest = next(iter(self._idle_order))
             when = oldest.idle_since + keepalive
             if when > now:
-                return when
+                break
             self._evict(oldest)
-        return None
+            when = None
+        self.serve()
+        return when
 
-    def close(self, error: BaseException) -> list[Transport]:
-        """End everything: waiters get `error`, dials are cancelled; the connections to close."""
+    def close(self, error: Callable[[], BaseException]) -> list[Transport]:
+        """End everything and return the connections that are to be closed.
+
+        Waiters get an `error` each; dials are cancelled.
+        """
         for queue in list(self._queues.values()):
             for waiter in list(queue):
-                waiter.abort(error)
+                waiter.abort(error())
         self._queues.clear()
-        self._blocked.clear()
-        self._parked.clear()
+        self._line.clear()
         self._served_by_dial.clear()
-        for task in self._dials.values():
+        self._awaited = 0
+        for task in self.dials:
             task.cancel()
         self._dials.clear()
         self._dials_by_key.clear()
         transports = [*self._idle_order, *self.active]
         self._idle_order.clear()
         self._idle.clear()
+        self._idle_by_host.clear()
         self.active.clear()
         self._per_host.clear()
         return transports
+
+
+def _key_of(transport: Transport) -> ConnectionKey:
+    key = transport.key
+    if key is None:
+        raise ValueError(f"{transport!r} has no key")
+    return key
 
 
 def _outlived(transport: Transport, now: float) -> bool:
