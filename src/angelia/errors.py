@@ -121,9 +121,7 @@ class ProtocolError(Exception):
     `scope` says how far it reaches, `status` what a server should answer (an HTTP status).
     """
 
-    def __init__(
-        self, message: str, *, status: int = 400, scope: Scope = Scope.CONNECTION
-    ) -> None:
+    def __init__(self, message: str, *, status: int = 400, scope: Scope = Scope.CONNECTION) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
@@ -162,9 +160,7 @@ class IncompleteContent(ContentError):
 
     def __init__(self, received: int, expected: int | None) -> None:
         wanted = "a final chunk" if expected is None else f"{expected} bytes"
-        super().__init__(
-            f"content ended early: received {received} bytes, expected {wanted}"
-        )
+        super().__init__(f"content ended early: received {received} bytes, expected {wanted}")
         self.received = received
         self.expected = expected
 
@@ -273,9 +269,7 @@ class ClientProxyConnectionError(ClientConnectorError):
 class UnixClientConnectorError(ClientConnectorError):
     """A Unix socket could not be connected to; `path` is its place."""
 
-    def __init__(
-        self, path: str, connection_key: ConnectionFacts, os_error: OSError
-    ) -> None:
+    def __init__(self, path: str, connection_key: ConnectionFacts, os_error: OSError) -> None:
         self._path = path
         super().__init__(connection_key, os_error)
 
@@ -306,9 +300,7 @@ class ClientConnectorSSLError(ClientSSLError, ssl.SSLError):
 class ClientConnectorCertificateError(ClientSSLError, ssl.CertificateError):
     """The server's certificate was not accepted; `certificate_error` says why."""
 
-    def __init__(
-        self, connection_key: ConnectionFacts, certificate_error: Exception
-    ) -> None:
+    def __init__(self, connection_key: ConnectionFacts, certificate_error: Exception) -> None:
         if isinstance(certificate_error, OSError):
             os_error = certificate_error
         else:
@@ -323,8 +315,7 @@ class ClientConnectorCertificateError(ClientSSLError, ssl.CertificateError):
 
     def __str__(self) -> str:
         return (
-            f"{self._where()} [{type(self._certificate_error).__name__}: "
-            f"{self._certificate_error}]"
+            f"{self._where()} [{type(self._certificate_error).__name__}: {self._certificate_error}]"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -563,5 +554,3 @@ class BadContentDispositionParam(RuntimeWarning):
 
 def _instance_state(error: BaseException) -> dict[str, Any] | None:
     return error.__dict__ or None
-
-

@@ -328,12 +328,15 @@ class TestBodies:
             writer.write(b"x")
             await writer.drain()
 
-        async with RawServer(script) as server, angelia.ClientSession() as session:
-            async with session.post(server.url, data=body()) as resp:
-                assert not resp.upload_complete
-                answered.set()
-                assert await resp.read() == b"x"
-                assert resp.upload_complete
+        async with (
+            RawServer(script) as server,
+            angelia.ClientSession() as session,
+            session.post(server.url, data=body()) as resp,
+        ):
+            assert not resp.upload_complete
+            answered.set()
+            assert await resp.read() == b"x"
+            assert resp.upload_complete
 
     async def test_early_answer_ends_the_upload(self) -> None:
         """A whole answer before the body is out is readable, and the connection is not reused."""
@@ -367,9 +370,12 @@ class TestBodies:
             writer.write(OK)
             await writer.drain()
 
-        async with RawServer(script) as server, angelia.ClientSession() as session:
-            async with session.post(server.url, data=b"abc", expect100=True) as resp:
-                assert await resp.read() == b"ok"
+        async with (
+            RawServer(script) as server,
+            angelia.ClientSession() as session,
+            session.post(server.url, data=b"abc", expect100=True) as resp,
+        ):
+            assert await resp.read() == b"ok"
 
     async def test_expect_100_refused(self) -> None:
         """A final status instead of 100 is the response, and the body is not sent."""
@@ -454,7 +460,7 @@ class TestBadArguments:
     async def test_header_injection(self, name: str, value: str) -> None:
         """A field that would be read as something else is refused before a byte is sent."""
         async with RawServer([OK]) as server, angelia.ClientSession() as session:
-            with pytest.raises(ValueError, match="."):
+            with pytest.raises(ValueError, match=r"header|character|name"):
                 await session.get(server.url, headers={name: value})
             assert server.requests in ([], [b""])
 
@@ -462,7 +468,7 @@ class TestBadArguments:
     async def test_version(self, version: Any) -> None:
         """A version is HTTP/1.0 or HTTP/1.1, and cannot carry text."""
         async with angelia.ClientSession(version=version) as session:
-            with pytest.raises(ValueError, match="(?i)version"):
+            with pytest.raises(ValueError, match=r"(?i)version"):
                 await session.get("http://localhost/")
 
     async def test_ssl_argument(self) -> None:
@@ -561,7 +567,7 @@ class TestFailures:
         ],
     )
     async def test_malformed_heads(self, answer: bytes) -> None:
-        """A malformed head is a ClientResponseError with the request's facts; the connection ends."""
+        """A malformed head is a ClientResponseError with the request's facts, and a close."""
         async with RawServer([answer]) as server, angelia.ClientSession() as session:
             with pytest.raises(angelia.ClientResponseError) as caught:
                 await session.get(server.url)

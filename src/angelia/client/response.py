@@ -21,6 +21,7 @@ from multidict import CIMultiDict, CIMultiDictProxy, MultiDict, MultiDictProxy
 from yarl import URL
 
 from angelia import hdrs
+from angelia.client.request import ClientRequest, RequestInfo
 from angelia.core.cookies import parse_set_cookies
 from angelia.core.fields import (
     MediaType,
@@ -35,7 +36,6 @@ from angelia.errors import (
     ClientResponseError,
     ContentTypeError,
 )
-from angelia.client.request import ClientRequest, RequestInfo
 from angelia.net.connector import Connection
 from angelia.net.exchange import Exchange
 from angelia.net.streams import StreamReader
@@ -525,8 +525,8 @@ class ClientResponse:
 
 def _split_raw(raw: bytes) -> tuple[tuple[bytes, bytes], ...]:
     fields: list[tuple[bytes, bytes]] = []
-    for line in raw.split(b"\n")[1:]:
-        line = line.rstrip(b"\r")
+    for raw_line in raw.split(b"\n")[1:]:
+        line = raw_line.rstrip(b"\r")
         if line[:1] in (b" ", b"\t") and fields:
             name, value = fields[-1]
             fields[-1] = (name, value + b" " + line.strip(b" \t"))
