@@ -7,13 +7,13 @@ goes on the wire. The reader object *is* the state of a receiving half while con
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
 from angelia.core.fields import is_token
 from angelia.core.h1_wire import HeadLimits, excerpt, parse_fields
 from angelia.core.interface import Buffer, Content, End, Event, Special
+from angelia.core.patterns import lazy
 from angelia.errors import (
     ContentError,
     HeadError,
@@ -43,14 +43,14 @@ MAX_LENGTH: Final = 2**63 - 1
 # 16 hex digits are 64 bits; no peer has a reason to send more, leading zeros included.
 MAX_CHUNK_SIZE_DIGITS: Final = 16
 
-_DIGITS: Final = re.compile(r"[0-9]+")
+_DIGITS: Final = lazy(r"[0-9]+")
 # RFC 9112 §7.1: hex digits, then an extension that we skip. The blanks before it are the "bad
 # whitespace" of §7.1.1, which is to be accepted. No control characters but TAB, and CRLF at the end
 # in lenient mode too: §2.2 forgives a bare LF to start lines and fields only, and one that another
 # reader takes for a part of the extension would set the two of us apart.
-_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_CHUNK_LINE: Final = lazy(rb"([0-9A-Fa-f]+)[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 # How such a line may begin: its first octets, as many as a size and a blank can have.
-_CHUNK_LINE_START: Final = re.compile(
+_CHUNK_LINE_START: Final = lazy(
     rb"[0-9A-Fa-f]{1,%d}(?:[ \t]*|[ \t]*;[\t\x20-\x7e\x80-\xff]*)\r?" % MAX_CHUNK_SIZE_DIGITS
 )
 

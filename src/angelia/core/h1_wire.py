@@ -9,11 +9,11 @@ client forgives a server: a bare LF at the end of a line, and obsolete line fold
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple, overload
 
 from angelia.core.interface import Headers, HttpVersion, HttpVersion11, RequestHead, ResponseHead
+from angelia.core.patterns import lazy
 from angelia.core.speedups import SPECIAL_RESPONSE_FIELDS, serialize_head
 from angelia.errors import HeadError, LineTooLong, LocalProtocolError
 
@@ -62,14 +62,12 @@ class HeadLimits(NamedTuple):
 
 DEFAULT_LIMITS: Final = HeadLimits()
 
-_STATUS_LINE: Final = re.compile(
-    r"HTTP/([0-9])\.([0-9]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\U0010ffff]*))?"
-)
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_STATUS_LINE: Final = lazy(r"HTTP/([0-9])\.([0-9]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\U0010ffff]*))?")
+_TOKEN: Final = lazy(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # RFC 9110 §5.5: a field value with CR, LF or NUL is dangerous; the other controls are invalid.
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL: Final = lazy(r"[\x00-\x08\x0a-\x1f\x7f]")
 # Bare LFs end the search in strict mode too: they are an error then, and not a wait for CRLF.
-_HEAD_END: Final = re.compile(rb"\n\r?\n")
+_HEAD_END: Final = lazy(rb"\n\r?\n")
 # What all the status lines that we take have in common.
 _RESPONSE_START: Final = b"HTTP/1."
 
