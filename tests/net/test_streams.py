@@ -849,15 +849,35 @@ class TestFlow:
             "exactly": lambda: stream.readexactly(7),
             "chunk": stream.readchunk,
         }
+        flow = flow_of(stream)
         if method == "read":
+            reading = asyncio.create_task(stream.read())
+            await turn()
             stream.feed_eof()
-            await stream.read()
+            await reading
         elif method == "read_nowait":
             stream.read_nowait()
         else:
             while stream.buffered >= LIMIT:
                 await calls[method]()
-        assert flow_of(stream) == ["pause", "resume"]
+        assert flow == ["pause", "resume"]
+
+    async def test_the_end_resumes(self) -> None:
+        """A stream to which nothing more comes holds nobody back, read or not, and lets go."""
+        ends: list[Callable[[StreamReader], None]] = [
+            lambda stream: stream.feed_eof(),
+            lambda stream: stream.set_exception(Lost()),
+            lambda stream: stream.discard(Lost()),
+        ]
+        for end in ends:
+            stream = make(b"x" * (3 * LIMIT))
+            flow = flow_of(stream)
+            end(stream)
+            assert flow == ["pause", "resume"]
+            if stream.buffered:
+                stream.read_nowait(1)
+            assert flow == ["pause", "resume"]
+            assert not isinstance(stream._protocol, Flow)
 
     async def test_limits(self) -> None:
         """iter_chunked(n) raises the water marks to n, so that n octets can be there at once."""

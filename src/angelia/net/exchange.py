@@ -12,21 +12,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from angelia.core.coding import Decoder, make_decoder
+from angelia.core.coding import make_decoder
 from angelia.core.interface import Buffer, Content, End, Event, RequestHead, ResponseHead
-from angelia.errors import ContentError, PeerClosed, ProtocolError
+from angelia.errors import (
+    ClientConnectionError,
+    ClientConnectionResetError,
+    ContentError,
+    PeerClosed,
+    ProtocolError,
+)
 from angelia.net.deadlines import Deadline
-from angelia.net.streams import EMPTY_PAYLOAD, StreamReader
+from angelia.net.decoding import Decoding
+from angelia.net.streams import EMPTY_PAYLOAD, StreamReader, duplicate
 
 if TYPE_CHECKING:
     from angelia.net.transport import Transport
 
 __all__ = ("Exchange", "ExchangeOptions")
-
-# Decoded content is made in pieces of this size, and no further than the reader's buffer allows.
-DECODED_PIECE_SIZE: Final = 64 * 1024
 
 
 class ExchangeOptions:
@@ -56,11 +60,10 @@ class Exchange:
 
     __slots__ = (
         "__weakref__",
-        "_coded_end",
         "_content",
         "_continue_waiter",
         "_deadline",
-        "_decoder",
+        "_decoding",
         "_error",
         "_first",
         "_flow_paused",
@@ -106,8 +109,7 @@ class Exchange:
         self._error: BaseException | None = None
         self._first: bytes | None = None
         self._content: StreamReader | None = None
-        self._decoder: Decoder | None = None
-        self._coded_end = False
+        self._decoding: Decoding | None = None
         self._flow_paused = False
         self._unacknowledged = 0
         self._head_waiter: asyncio.Future[ResponseHead] | None = None
@@ -134,7 +136,9 @@ class Exchange:
             transport.flush_soon()
 
     def send_content(self, data: Buffer, *, end: bool) -> None:
-        """Send content of the request."""
+        """Send content of the request; ClientConnectionResetError if nobody takes it any more."""
+        if self.ended or not self.transport.is_open:
+            raise ClientConnectionResetError("Cannot write to closing transport")
         self.transport.core.send_content(self.stream_id, data, end=end)
         self.sent = True
         self.output_size += len(data)
@@ -168,12 +172,12 @@ class Exchange:
         self._finish_if_done()
 
     def _upload_failed(self, error: Exception) -> None:
-        # The server's answer, if it came first, wins over a failure to write.
-        if self.head is not None and isinstance(error, OSError):
-            if self.ended:
-                self.transport.close()
-            return
-        self.abort(error)
+        # The server's answer, if it came first, wins over a failure to write, and one that came
+        # whole over any failure.
+        if self.ended:
+            self.transport.close()
+        elif self.head is None or not isinstance(error, OSError):
+            self.abort(error)
 
     @property
     def uploading(self) -> bool:
@@ -193,6 +197,9 @@ class Exchange:
         """
         if self.head is not None or self._error is not None:
             return False
+        if self.started:
+            # An interim response came before anybody waited for it.
+            return True
         waiter: asyncio.Future[bool] = self.loop.create_future()
         self._continue_waiter = waiter
         handle = None
@@ -209,11 +216,13 @@ class Exchange:
 
     def head_arrival(self) -> asyncio.Future[ResponseHead]:
         """The final response's head, or the public error where none comes; one may wait for it."""
-        waiter = self._head_waiter = self.loop.create_future()
+        waiter: asyncio.Future[ResponseHead] = self.loop.create_future()
         if self.head is not None:
             waiter.set_result(self.head)
         elif self._error is not None:
-            waiter.set_exception(self._error)
+            waiter.set_exception(duplicate(self._error))
+        else:
+            self._head_waiter = waiter
         return waiter
 
     def deliver(self, event: Event) -> None:
@@ -249,16 +258,21 @@ class Exchange:
     def _begin_decoding(self, values: str | list[str]) -> None:
         joined = values if isinstance(values, str) else ",".join(values)
         try:
-            self._decoder = make_decoder(
+            decoder = make_decoder(
                 [token for part in joined.split(",") if (token := part.strip(" \t"))],
                 max_total=self._options.max_decoded_size,
             )
         except ContentError as error:
             self._content_failed(error)
+        else:
+            self._decoding = None if decoder is None else Decoding(decoder)
 
     def _receive_content(self, event: Content) -> None:
+        if self.ended:
+            # Given up, while the rest of a read is still dealt out.
+            return
         data = event.data
-        if self._decoder is not None:
+        if self._decoding is not None:
             self._receive_coded(data, event.chunk_end)  # type: ignore[arg-type]  # bytes on receipt
             return
         stream = self._content
@@ -279,48 +293,50 @@ class Exchange:
         stream = self._content
         if stream is None:
             stream = self._open_stream(chunked=chunk_end)
-            stream.total_compressed_bytes = 0
         stream.total_compressed_bytes = (stream.total_compressed_bytes or 0) + len(data)
-        self._decoder.feed(data)  # type: ignore[union-attr]  # the caller has looked
         self._unacknowledged += len(data)
+        if self._decoding is not None:
+            self._decoding.add(data, chunk_end=chunk_end)
         self._pump()
-        if chunk_end and stream.exception() is None:
-            stream.end_http_chunk_receiving()
 
     def _pump(self) -> None:
         """Decode as far as the reader's buffer allows."""
-        decoder, stream = self._decoder, self._content
-        if decoder is None or stream is None:
+        decoding, stream = self._decoding, self._content
+        if decoding is None or stream is None or self._flow_paused:
             return
         try:
-            while not self._flow_paused:
-                piece = decoder.read(DECODED_PIECE_SIZE)
-                if not piece:
-                    break
-                stream.feed_data(piece)
-            if self._flow_paused:
+            if not decoding.pump(stream):
                 return
-            if self._coded_end:
-                decoder.finish()
-                self._decoder = None
-                stream.feed_eof()
         except ContentError as error:
-            self._decoder = None
+            self._decoding = None
             self._content_failed(error)
             return
-        self._acknowledge()
+        if decoding.ended:
+            self._decoding = None
+            stream.feed_eof()
+        elif self._error is not None:
+            self._decoding = None
+            stream.set_exception(duplicate(self._error))
+        else:
+            self._acknowledge()
 
     def _content_failed(self, error: ContentError) -> None:
         self._set_error(self._options.translate(error))
-        self.transport.close()
+        # Where all of it had come, the connection may be another exchange's by now.
+        if self.stream_id in self.transport.exchanges:
+            self.transport.core.reset_stream(self.stream_id)
+            self.transport.close()
+        self._end()
 
     def _receive_end(self) -> None:
-        if self._decoder is not None:
-            self._coded_end = True
+        if self.ended:
+            return
+        if self._decoding is not None:
+            self._decoding.ended = True
             if self._content is None:
                 self._open_stream()
             self._pump()
-        elif self._content is not None and self._error is None:
+        elif self._content is not None:
             self._content.feed_eof()
         self._end()
 
@@ -350,7 +366,7 @@ class Exchange:
                 return EMPTY_PAYLOAD
             stream = self._open_stream()
             if self._error is not None:
-                stream.set_exception(self._error)
+                stream.set_exception(duplicate(self._error))
             elif self.ended:
                 stream.feed_eof()
         return stream
@@ -365,7 +381,7 @@ class Exchange:
     def resume_reading(self) -> None:
         """The stream has room again."""
         self._flow_paused = False
-        if self._decoder is not None:
+        if self._decoding is not None:
             self._pump()
         else:
             self._acknowledge()
@@ -441,14 +457,19 @@ class Exchange:
     def _set_error(self, error: BaseException) -> None:
         if self._error is not None:
             return
+        # What is raised is not what is kept: see `duplicate`.
         self._error = error
         _settle(self._continue_waiter, False)
-        waiter = self._head_waiter
+        waiter, self._head_waiter = self._head_waiter, None
         if waiter is not None and not waiter.done():
-            waiter.set_exception(error)
+            waiter.set_exception(duplicate(error))
         stream = self._content
-        if stream is not None and not stream.is_eof():
-            stream.set_exception(error)
+        if stream is None or stream.is_eof():
+            return
+        if self._decoding is not None and self._flow_paused:
+            # What came before the error is still to be decoded; the error follows it.
+            return
+        stream.set_exception(duplicate(error))
 
     def _fail(self, error: ProtocolError) -> None:
         if self.ended:
@@ -466,8 +487,11 @@ class Exchange:
 
     def abort(self, error: BaseException) -> None:
         """Fail whoever waits with `error`, and close the connection."""
-        if self.ended and self._upload is None:
+        if self.ended:
+            if self._upload is not None:
+                self.transport.abort()
             return
+        self._decoding = None
         self._set_error(error)
         self.transport.core.reset_stream(self.stream_id)
         self.transport.abort()
@@ -480,21 +504,24 @@ class Exchange:
         """
         if error is not None:
             self._discard(error)
-        if self.ended and self._upload is None:
+        if self.ended:
             return
-        if not self.ended:
-            self.transport.core.reset_stream(self.stream_id)
-            self.transport.close()
-        self._decoder = None
+        self._decoding = None
+        if self._error is None:
+            self._set_error(ClientConnectionError("Connection closed"))
+        self.transport.core.reset_stream(self.stream_id)
+        self.transport.close()
         self._end()
 
     def _discard(self, error: BaseException) -> None:
+        if self.ended and self._first is None and self._content is None:
+            # There was nothing to read.
+            return
         self._first = None
-        self._decoder = None
-        if self._error is None:
-            self._set_error(error)
+        self._decoding = None
+        self._set_error(error)
         if self._content is not None:
-            self._content.discard(error)
+            self._content.discard(duplicate(error))
 
 
 class ReadTimedOut(Exception):

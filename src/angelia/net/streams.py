@@ -68,6 +68,19 @@ class FlowControl(Protocol):
     def resume_reading(self) -> None: ...
 
 
+class _NoFlow:
+    """Flow control for a stream into which nothing flows."""
+
+    def pause_reading(self) -> None:
+        """Nothing to pause."""
+
+    def resume_reading(self) -> None:
+        """Nothing to resume."""
+
+
+_NO_FLOW: Final = _NoFlow()
+
+
 class AsyncStreamIterator(Generic[T]):
     """Iterates over what a coroutine function returns until that is empty."""
 
@@ -240,6 +253,7 @@ class StreamReader:
             return
         self._eof = True
         self._wake()
+        self._let_go()
         callbacks = self._eof_callbacks
         if callbacks:
             self._eof_callbacks = None
@@ -252,9 +266,17 @@ class StreamReader:
             exc.__cause__ = exc_cause
         self._exception = exc
         self._eof_callbacks = None
+        self._let_go()
         for waiter in (self._waiter, self._eof_waiter):
             if waiter is not None and not waiter.done():
                 waiter.set_exception(self._failure())
+
+    def _let_go(self) -> None:
+        """Nothing more will come: the flow is not held back, nor known any more."""
+        protocol, self._protocol = self._protocol, _NO_FLOW
+        if self._paused:
+            self._paused = False
+            protocol.resume_reading()
 
     def _failure(self) -> BaseException:
         """The error to raise now; one like it is kept for the next reader."""
@@ -596,23 +618,13 @@ class StreamReader:
         self._protocol.resume_reading()
 
 
-class _NoFlow:
-    """Flow control for a stream into which nothing flows."""
-
-    def pause_reading(self) -> None:
-        """Nothing to pause."""
-
-    def resume_reading(self) -> None:
-        """Nothing to resume."""
-
-
 class EmptyStreamReader(StreamReader):
     """A stream without content that has ended; one object serves all who need one."""
 
     __slots__ = ()
 
     def __init__(self) -> None:
-        self._protocol = _NoFlow()
+        self._protocol = _NO_FLOW
         self._low, self._high = DEFAULT_LIMIT, 2 * DEFAULT_LIMIT
         self._timer = None
         self._chunks = collections.deque()

@@ -154,6 +154,7 @@ class Transport(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._lost = True
+        self._socket = None
         self._dispatch(self.core.receive_eof(), exc)
         for exchange in tuple(self.exchanges.values()):
             exchange.connection_lost(exc)
@@ -163,7 +164,6 @@ class Transport(asyncio.Protocol):
                 waiter.set_result(None)
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
-        self._socket = None
         self._changed()
 
     def pause_writing(self) -> None:
@@ -201,12 +201,13 @@ class Transport(asyncio.Protocol):
         """An exchange begins."""
         self.exchanges[exchange.stream_id] = exchange
         self.served += 1
-        if self._reading_paused:
-            self.resume_reading()
 
     def remove(self, exchange: Exchange) -> None:
         """An exchange has ended; the connection may be free for another one."""
         if self.exchanges.pop(exchange.stream_id, None) is not None:
+            if self._reading_paused:
+                # An idle connection is read, to see its end.
+                self.resume_reading()
             self._changed()
 
     # --- flow ----------------------------------------------------------------------------------
@@ -222,7 +223,7 @@ class Transport(asyncio.Protocol):
         return self._reading_paused
 
     def pause_reading(self) -> None:
-        if not self._reading_paused and self._socket is not None and not self._lost:
+        if not self._reading_paused and self._socket is not None and self.is_open:
             self._reading_paused = True
             self._socket.pause_reading()
 
