@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers.raw import RawServer, response
 from yarl import URL
 
 import angelia
+from peers.raw import RawServer, response
 
 HOST = URL("http://example.com/")
 SECURE = URL("https://example.com/")
