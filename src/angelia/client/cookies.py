@@ -122,13 +122,12 @@ class AbstractCookieJar(Sized, Iterable[Morsel[str]]):
     def header_for(self, url: URL, cookies: Any = None) -> str:
         """The value of a request's `Cookie` field: the jar's cookies and those of the request.
 
-        Those of the request win over the jar's of the same name, and are not kept. Empty without any.
+        Those of the request win over the jar's of the same name, and are not kept.
         """
         chosen: dict[str, str] = {
             morsel.key: morsel.coded_value for morsel in self.filter_cookies(url).values()
         }
-        for name, value in self._acceptable(url, cookies):
-            chosen[name] = value
+        chosen.update(self._acceptable(url, cookies))
         return _header(chosen)
 
     def _acceptable(self, url: URL, cookies: Any) -> list[tuple[str, str]]:
@@ -189,7 +188,7 @@ def _is_address(host: str) -> bool:
 
 
 class _Cookie:
-    """A stored cookie. `expires` is absolute, in seconds since 1970; None for a session's cookie."""
+    """A stored cookie. `expires` is absolute, in seconds since 1970; None for the session."""
 
     __slots__ = ("domain", "expires", "host_only", "morsel", "path", "secure", "used")
 
@@ -345,9 +344,7 @@ class CookieJar(AbstractCookieJar):
         # RFC 6265 §5.3 (5): nobody speaks for a public suffix; a single label always is one.
         return "." in domain and not _is_address(host) and domain_matches(domain, host)
 
-    def _keeps_promises(
-        self, morsel: Morsel[str], host_only: bool, path: str, url: URL
-    ) -> bool:
+    def _keeps_promises(self, morsel: Morsel[str], host_only: bool, path: str, url: URL) -> bool:
         secure = bool(morsel["secure"])
         # RFC 6265bis §5.7: a secure cookie comes over TLS.
         if secure and not self._is_secure(url):
@@ -410,9 +407,7 @@ class CookieJar(AbstractCookieJar):
         url = URL(request_url)
         chosen: SimpleCookie = SimpleCookie()
         for cookie in self._matching(url):
-            morsel = make_morsel(
-                cookie.morsel.key, cookie.morsel.value, self._coded(cookie.morsel)
-            )
+            morsel = make_morsel(cookie.morsel.key, cookie.morsel.value, self._coded(cookie.morsel))
             dict.__setitem__(chosen, morsel.key, morsel)
         return chosen
 
@@ -421,8 +416,7 @@ class CookieJar(AbstractCookieJar):
         if self._count:
             for cookie in self._matching(url):
                 chosen[cookie.morsel.key] = self._coded(cookie.morsel)
-        for name, value in self._acceptable(url, cookies):
-            chosen[name] = value
+        chosen.update(self._acceptable(url, cookies))
         return _header(chosen) if chosen else ""
 
     def _coded(self, morsel: Morsel[str]) -> str:
@@ -575,7 +569,7 @@ def _from_pickle(content: bytes) -> list[_Cookie]:
         for (domain, path), jar in loaded.items():
             for morsel in jar.values():
                 if not isinstance(morsel, Morsel):
-                    raise ValueError(f"not a cookie: {type(morsel).__name__}")
+                    raise TypeError("not a cookie")  # noqa: TRY301 - told as any other nonsense
                 own_domain = morsel["domain"] or domain
                 cookies.append(
                     _Cookie(

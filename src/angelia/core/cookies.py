@@ -48,7 +48,8 @@ def make_morsel(name: str, value: str, coded_value: str) -> Morsel[str]:
     """A morsel of any name: `Morsel.set` refuses names that servers send all the same."""
     morsel: Morsel[str] = Morsel()
     # The documented way to restore a morsel, without the check of its name.
-    morsel.__setstate__({"key": name, "value": value, "coded_value": coded_value})  # type: ignore[attr-defined]  # typeshed has no __setstate__
+    state = {"key": name, "value": value, "coded_value": coded_value}
+    morsel.__setstate__(state)  # type: ignore[attr-defined]  # typeshed does not know the method
     return morsel
 
 
@@ -94,7 +95,7 @@ def parse_set_cookie(line: str) -> Morsel[str] | None:
         key = key.strip(" \t").lower()
         if key in _FLAGS:
             if key in morsel:
-                morsel[key] = True  # type: ignore[assignment]  # flags of a morsel are true or ""
+                morsel[key] = True
         elif key in _ATTRIBUTES:
             morsel[_ATTRIBUTES[key]] = _unquoted(value.strip(" \t"))
     return morsel
@@ -106,7 +107,7 @@ def parse_set_cookies(lines: Iterable[str]) -> list[Morsel[str]]:
 
 
 def parse_cookie_header(header: str) -> list[tuple[str, Morsel[str]]]:
-    """The cookies of a `Cookie` field; attributes have no meaning there, their names none either."""
+    """The cookies of a `Cookie` field; nothing is an attribute there."""
     cookies = []
     for pair in header.split(";"):
         name, equals, text = pair.partition("=")
@@ -125,14 +126,14 @@ def pairs_of(cookies: Any) -> Iterable[tuple[str, str | Morsel[str]]]:
 
 def domain_matches(domain: str, host: str) -> bool:
     """Whether `host` is `domain` or below it (RFC 6265 §5.1.3); both in lower case."""
-    return host == domain or (host.endswith(domain) and host[-len(domain) - 1 : -len(domain)] == ".")
+    return host == domain or host.endswith(f".{domain}")
 
 
 def path_matches(cookie_path: str, path: str) -> bool:
     """Whether `path` is `cookie_path` or below it (RFC 6265 §5.1.4)."""
     if not path.startswith("/"):
         path = "/"
-    if path == cookie_path or cookie_path == "/":
+    if cookie_path in (path, "/"):
         return True
     return path.startswith(cookie_path) and (
         cookie_path.endswith("/") or path[len(cookie_path)] == "/"
