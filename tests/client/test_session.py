@@ -475,7 +475,7 @@ class TestBadArguments:
         """Another type as `ssl` is refused."""
         async with angelia.ClientSession() as session:
             with pytest.raises(TypeError, match="ssl"):
-                await session.get("https://localhost/", ssl="yes")  # type: ignore[arg-type]  # the point
+                await session.get("https://localhost/", ssl="yes")
 
     async def test_timeout_argument(self) -> None:
         """Another type as `timeout` is refused; a number is a total."""
