@@ -1,0 +1,256 @@
+"""The client against real servers and proxies: nginx, uvicorn, squid, proxy.py, a SOCKS server."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import ssl
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+import angelia
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from yarl import URL
+
+    from peers.fixtures import HTTPProxy, SOCKSProxy
+    from peers.nginx import Nginx
+
+pytestmark = pytest.mark.usefixtures("loop_kind")
+
+
+class TestNginx:
+    async def test_keep_alive(self, nginx: Nginx) -> None:
+        """Requests one after the other share a connection."""
+        async with angelia.ClientSession() as session:
+            for _ in range(3):
+                async with session.get(nginx.url) as resp:
+                    assert resp.status < 500
+                    await resp.read()
+            assert session.connector is not None
+            assert session.connector.stats().idle == 1
+
+    async def test_large_file(self, nginx: Nginx) -> None:
+        """A large file arrives whole, read by a slow reader or at once."""
+        url = nginx.url / "files" / "large.bin"
+        async with angelia.ClientSession() as session:
+            async with session.get(url) as resp:
+                assert resp.status == 200
+                digest = hashlib.sha256()
+                async for piece in resp.content.iter_chunked(65536):
+                    digest.update(piece)
+            assert digest.hexdigest() == nginx.large_sha256
+            async with session.get(url) as resp:
+                assert hashlib.sha256(await resp.read()).hexdigest() == nginx.large_sha256
+            async with session.get(url, headers={"Range": "bytes=5-9"}) as resp:
+                assert resp.status == 206
+                assert len(await resp.read()) == 5
+
+    async def test_tls(self, nginx: Nginx, client_ssl: ssl.SSLContext) -> None:
+        """The certificate is verified, pinned, or not looked at, as `ssl` says."""
+        async with angelia.ClientSession() as session:
+            for setting in (client_ssl, False):
+                async with session.get(nginx.https_url, ssl=setting) as resp:
+                    assert resp.url.scheme == "https"
+                    await resp.read()
+            with pytest.raises(angelia.ClientConnectorCertificateError):
+                await session.get(nginx.https_url)
+            with pytest.raises(angelia.ServerFingerprintMismatch):
+                await session.get(nginx.https_url, ssl=angelia.Fingerprint(bytes(32)))
+            with pytest.raises(angelia.ClientConnectorCertificateError):
+                await session.get(nginx.https_url, ssl=client_ssl, server_hostname="other.example")
+
+    async def test_unix_socket(self, nginx: Nginx) -> None:
+        """Any URL can be asked for over a Unix socket."""
+        connector = angelia.UnixConnector(str(nginx.unix_path))
+        async with (
+            angelia.ClientSession(connector=connector) as session,
+            session.get("http://whatever/") as resp,
+        ):
+            assert resp.status < 500
+            assert resp.headers["Server"].startswith("nginx")
+
+    async def test_many_over_few(self, nginx: Nginx) -> None:
+        """Many requests share a few connections, and none is lost."""
+        async with (
+            angelia.TCPConnector(limit=4) as connector,
+            angelia.ClientSession(connector=connector) as session,
+        ):
+
+            async def one() -> int:
+                async with session.get(nginx.url) as resp:
+                    await resp.read()
+                    return resp.status
+
+            statuses = await asyncio.gather(*(one() for _ in range(200)))
+            assert len(set(statuses)) == 1
+            assert connector.stats().idle <= 4
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    async def test_redirects(self, nginx: Nginx, status: int) -> None:
+        """Each kind of redirect leads on."""
+        url = (nginx.url / "redirect" / str(status)).with_query(to="/")
+        async with angelia.ClientSession() as session:
+            async with session.get(url) as resp:
+                assert await resp.read() == b"Hello, World!\n"
+                assert [r.status for r in resp.history] == [status]
+            with pytest.raises(angelia.TooManyRedirects):
+                await session.get(nginx.url / "redirect" / "loop")
+
+    async def test_upload(self, nginx: Nginx, loop_kind: str) -> None:
+        """A large body that waits for 100 Continue is stored, and comes back."""
+        url = nginx.url / "upload" / f"client-{loop_kind}"
+        data = bytes(range(256)) * 8000
+        async with angelia.ClientSession() as session:
+            async with session.put(url, data=data, expect100=True) as resp:
+                assert resp.status in (201, 204)
+            async with session.get(url) as resp:
+                assert await resp.read() == data
+
+    async def test_gzip(self, nginx: Nginx) -> None:
+        """Text comes compressed, and is read as it is."""
+        url = nginx.url / "files" / "page.html"
+        async with angelia.ClientSession() as session:
+            async with session.get(url) as resp:
+                coded = resp.headers.get("Content-Encoding")
+                text = await resp.text()
+            async with session.get(url, headers={"Accept-Encoding": "identity"}) as resp:
+                assert "Content-Encoding" not in resp.headers
+                assert await resp.text() == text
+        assert coded == "gzip"
+
+    async def test_close_and_head(self, nginx: Nginx) -> None:
+        """A connection that the server closes is not kept; HEAD has no content."""
+        async with angelia.ClientSession() as session:
+            async with session.get(nginx.url / "close") as resp:
+                assert len(await resp.read()) == 14
+            assert session.connector is not None
+            assert session.connector.stats().idle == 0
+            async with session.head(nginx.url / "files" / "large.bin") as resp:
+                assert resp.content_length == 16 * 1024 * 1024
+                assert await resp.read() == b""
+            assert session.connector.stats().idle == 1
+
+
+class TestUvicorn:
+    async def test_uploads(self, uvicorn_url: URL) -> None:
+        """Bodies of known and unknown size arrive as they are."""
+        data = bytes(range(256)) * 4000
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for start in range(0, len(data), 50_000):
+                yield data[start : start + 50_000]
+
+        async with angelia.ClientSession() as session:
+            for body in (data, pieces()):
+                async with session.post(uvicorn_url / "any", data=body) as resp:
+                    told = await resp.json()
+                assert told["body_length"] == len(data)
+                assert told["body_sha256"] == hashlib.sha256(data).hexdigest()
+
+    async def test_multipart(self, uvicorn_url: URL) -> None:
+        """A form with a file goes out as multipart and can be read back."""
+        form = angelia.FormData()
+        form.add_field("name", "v\u00e4lue")
+        form.add_field("file", b"content", filename="a.txt", content_type="text/plain")
+        parts = []
+        async with (
+            angelia.ClientSession() as session,
+            session.post(uvicorn_url / "echo", data=form) as resp,
+        ):
+            reader = angelia.MultipartReader.from_response(resp)
+            while (part := await reader.next()) is not None:
+                assert isinstance(part, angelia.BodyPartReader)
+                parts.append((part.name, part.filename, bytes(await part.read())))
+        assert parts == [
+            ("name", None, "v\u00e4lue".encode()),
+            ("file", "a.txt", b"content"),
+        ]
+
+    @pytest.mark.parametrize("coding", ["gzip", "deflate", "raw-deflate"])
+    async def test_codings(self, uvicorn_url: URL, coding: str) -> None:
+        """Content is decoded, unless that is not wanted."""
+        async with angelia.ClientSession() as session:
+            async with session.get(uvicorn_url / coding) as resp:
+                assert (await resp.json(content_type=None))["method"] == "GET"
+            async with session.get(uvicorn_url / coding, auto_decompress=False) as resp:
+                raw = await resp.read()
+        wbits = {"gzip": 31, "deflate": 15, "raw-deflate": -15}[coding]
+        assert json.loads(zlib.decompress(raw, wbits))["method"] == "GET"
+
+    async def test_chunks(self, uvicorn_url: URL) -> None:
+        """Chunked content is read piece by piece."""
+        url = (uvicorn_url / "stream").with_query(chunks=50, size=1000)
+        async with angelia.ClientSession() as session, session.get(url) as resp:
+            size = 0
+            async for data, _ in resp.content.iter_chunks():
+                size += len(data)
+        assert size == 50_000
+
+
+class TestProxies:
+    @pytest.mark.parametrize("which", ["squid", "proxy_py"])
+    async def test_plain_and_tunnel(
+        self,
+        which: str,
+        request: pytest.FixtureRequest,
+        uvicorn_url: URL,
+        nginx: Nginx,
+        client_ssl: ssl.SSLContext,
+    ) -> None:
+        """http goes through the proxy, https through a tunnel of it."""
+        proxy: HTTPProxy = request.getfixturevalue(which)
+        async with angelia.ClientSession() as session:
+            async with session.get(uvicorn_url / "any", proxy=proxy.url) as resp:
+                assert (await resp.json())["path"] == "/any"
+            async with session.get(nginx.https_url, proxy=proxy.url, ssl=client_ssl) as resp:
+                assert resp.headers["Server"].startswith("nginx")
+
+    async def test_credentials(
+        self, squid: HTTPProxy, uvicorn_url: URL, nginx: Nginx, client_ssl: ssl.SSLContext
+    ) -> None:
+        """A proxy's credentials are for the proxy, and without them it refuses."""
+        auth = angelia.BasicAuth(squid.user, squid.password)
+        async with angelia.ClientSession() as session:
+            async with session.get(
+                uvicorn_url / "any", proxy=squid.auth_url, proxy_auth=auth
+            ) as resp:
+                names = {name for name, _ in (await resp.json())["headers"]}
+                assert "proxy-authorization" not in names
+            async with session.get(uvicorn_url / "any", proxy=squid.auth_url) as resp:
+                assert resp.status == 407
+            async with session.get(
+                nginx.https_url, proxy=squid.auth_url, proxy_auth=auth, ssl=client_ssl
+            ) as resp:
+                assert resp.status < 500
+            with pytest.raises(angelia.ClientHttpProxyError) as caught:
+                await session.get(nginx.https_url, proxy=squid.auth_url, ssl=client_ssl)
+            assert caught.value.status == 407
+
+    @pytest.mark.parametrize("scheme", ["socks4", "socks4a", "socks5", "socks5h"])
+    async def test_socks(self, socks: SOCKSProxy, uvicorn_url: URL, scheme: str) -> None:
+        """SOCKS proxies are named by their URL's scheme."""
+        proxy = f"{scheme}://127.0.0.1:{socks.port}"
+        async with (
+            angelia.ClientSession() as session,
+            session.get(uvicorn_url / "any", proxy=proxy) as resp,
+        ):
+            assert (await resp.json())["path"] == "/any"
+
+    async def test_environment(
+        self, squid: HTTPProxy, uvicorn_url: URL, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With `trust_env` the environment names the proxy, and what goes past it."""
+        monkeypatch.setenv("http_proxy", str(squid.url))
+        async with angelia.ClientSession(trust_env=True) as session:
+            async with session.get(uvicorn_url / "by-environment") as resp:
+                assert "via" in {name for name, _ in (await resp.json())["headers"]}
+            monkeypatch.setenv("no_proxy", "127.0.0.0/8")
+            async with session.get(uvicorn_url / "past-it") as resp:
+                assert "via" not in {name for name, _ in (await resp.json())["headers"]}
+        assert squid.logged().count("/past-it") == 0
