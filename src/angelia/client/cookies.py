@@ -1,25 +1,15 @@
-"""Cookie jars: which cookies are kept, and which go with a request (RFC 6265 §5.3, §5.4).
+"""Cookie jars: which cookies are taken over, and which go with a request (RFC 6265 §5.3, §5.4).
 
-Owns: storage, limits, expiry, and saving. The grammar is `core.cookies`'. Knows nothing of requests
-but their URL.
-
-Cookies lie by domain, so that a request looks only at its host's domain and those above it: what
-other domains have costs it nothing. Expiry costs no timer; it is looked at when a cookie is.
+Owns: that policy, and the public face of jars. The grammar is `core.cookies`', the index with its
+limits `cookie_store`'s, the formats of files `cookie_files`', and the cookies that one request
+brings along `request_cookies`'. Knows nothing of requests but their URL.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import http.cookies
-import io
-import ipaddress
-import json
 import logging
 import os
-import pathlib
-import pickle
-import tempfile
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
@@ -29,59 +19,77 @@ from typing import Any, Final
 
 from yarl import URL
 
-from angelia.core.cookies import (
-    default_path,
-    domain_matches,
-    make_morsel,
-    pairs_of,
-    parse_set_cookies,
-    path_matches,
-    quoted,
+from angelia.client.cookie_files import load_cookies, save_cookies
+from angelia.client.cookie_store import MAX_PER_DOMAIN, MAX_TOTAL, CookieStore, StoredCookie
+from angelia.client.request_cookies import (
+    MAX_HEADER_SIZE,
+    MAX_PER_REQUEST,
+    SECURE_SCHEMES,
+    domain_of,
+    host_of,
+    join_cookies,
+    origin_of,
+    origins_of,
+    path_of,
+    request_cookie_header,
+    request_cookies,
 )
-from angelia.core.fields import parse_http_date
+from angelia.core.cookies import (
+    MAX_COOKIE_SIZE,
+    breaks_promise,
+    deadline_of,
+    default_path,
+    domain_chain,
+    domain_matches,
+    is_address,
+    is_public_suffix,
+    make_morsel,
+    morsels_of,
+    octets,
+    parse_set_cookie,
+    path_matches,
+    serialize_cookie_header,
+    wire_value,
+)
 
-__all__ = ("AbstractCookieJar", "CookieJar", "DummyCookieJar", "request_cookie_header")
+__all__ = (
+    "AbstractCookieJar",
+    "CookieJar",
+    "DummyCookieJar",
+    "request_cookie_header",
+    "request_cookies",
+)
 
 logger = logging.getLogger("angelia.client")
 
-# RFC 6265bis §5.7 asks for at least 50 per domain and 3000 in all; browsers keep 180 and 3300.
-MAX_PER_DOMAIN: Final = 180
-MAX_TOTAL: Final = 3300
 # One response may set so many, as in browsers' networks.
 MAX_PER_RESPONSE: Final = 50
-# What one request carries: servers refuse heads beyond 8 KiB.
-MAX_PER_REQUEST: Final = 150
-MAX_HEADER_SIZE: Final = 8190
-
-# Names that promise how a cookie was set (RFC 6265bis §4.1.3).
-SECURE_PREFIX: Final = "__secure-"
-HOST_PREFIX: Final = "__host-"
-
-# The year 9999, in seconds: no deadline is beyond it, whatever Max-Age says.
-MAX_TIME: Final = 253402300799.0
-
-SECURE_SCHEMES: Final = frozenset({"https", "wss"})
+# How much of a peer's text one line of the log may hold.
+MAX_LOGGED: Final = 64
 
 
 class AbstractCookieJar(Sized, Iterable[Morsel[str]]):
-    """What a session needs of a cookie jar."""
+    """What a session needs of a cookie jar.
+
+    - `loop`: the event loop, by default the running one; deprecated. RuntimeError without either.
+    """
 
     def __init__(self, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        self._loop = loop if loop is not None else asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop() if loop is None else loop
 
     @property
     def cookies(self) -> Mapping[tuple[str, str], SimpleCookie]:
-        """The cookies by domain and path; a copy."""
+        """The cookies by domain and path, the path without its last slash; a copy."""
         return MappingProxyType({})
 
     @property
     def host_only_cookies(self) -> frozenset[tuple[str, str]]:
-        """Domain and name of those cookies that go back only to the host that set them."""
+        """Domain and name of the cookies that only go back to the very host that set them."""
         return frozenset()
 
     @property
     def quote_cookie(self) -> bool:
-        """Whether values are quoted where RFC 6265 wants it."""
+        """Whether values that a user gives are quoted, as RFC 2109 wants it."""
         return True
 
     @property
@@ -107,121 +115,88 @@ class AbstractCookieJar(Sized, Iterable[Morsel[str]]):
         """Take cookies over: those of a response, or, without a URL, for all hosts."""
 
     def update_cookies_from_headers(self, headers: Sequence[str], response_url: URL) -> None:
-        """Take over what `Set-Cookie` fields say."""
-        morsels = parse_set_cookies(headers[:MAX_PER_RESPONSE])
-        ignored = len(headers) - len(morsels)
+        """Take over what the `Set-Cookie` fields of one response say, at most 50 of them.
+
+        What cannot be read is left out, and told to the log in one line.
+        """
+        morsels = []
+        ignored = []
+        for line in headers[:MAX_PER_RESPONSE]:
+            morsel = parse_set_cookie(line)
+            if morsel is None:
+                ignored.append(line)
+            else:
+                morsels.append((morsel.key, morsel))
+        ignored += headers[MAX_PER_RESPONSE:]
         if ignored:
-            logger.warning("%d cookies of %s were not accepted", ignored, response_url.host)
-        for morsel in morsels:
-            self.update_cookies([(morsel.key, morsel)], response_url)
+            # No value of a cookie: it may be a secret.
+            logger.warning(
+                "%d of %d cookies from %.*s were ignored, the first: %r",
+                len(ignored),
+                len(headers),
+                MAX_LOGGED,
+                response_url.raw_host,
+                ignored[0].partition("=")[0][:MAX_LOGGED],
+            )
+        if morsels:
+            self.update_cookies(morsels, response_url)
 
     @abstractmethod
     def filter_cookies(self, request_url: URL) -> BaseCookie[str]:
-        """The cookies that go with a request."""
+        """The cookies that go with a request, without attributes."""
 
     def header_for(self, url: URL, cookies: Any = None) -> str:
-        """The value of a request's `Cookie` field: the jar's cookies and those of the request.
+        """The value of a request's `Cookie` field; empty without any cookie.
 
-        Those of the request win over the jar's of the same name, and are not kept.
+        - `url`: where the request goes;
+        - `cookies`: those of this request only; they win over the jar's of the same name, always
+          are sent, and are not kept. `http.cookies.CookieError` or ValueError where a field cannot
+          hold them.
+
+        The jar adds its own up to 150 cookies and 8190 octets in all.
         """
-        chosen: dict[str, str] = {
-            morsel.key: morsel.coded_value for morsel in self.filter_cookies(url).values()
-        }
-        chosen.update(self._acceptable(url, cookies))
-        return _header(chosen)
+        own = self._own(url, cookies) if cookies else {}
+        if not len(self):
+            return serialize_cookie_header(own.items()) if own else ""
+        found = [(morsel.key, morsel.coded_value) for morsel in self.filter_cookies(url).values()]
+        return join_cookies(found, own)
 
-    def _acceptable(self, url: URL, cookies: Any) -> list[tuple[str, str]]:
-        """The cookies of one request, as far as they may go with it."""
-        if not cookies:
-            return []
-        host = url.raw_host or ""
-        if _is_address(host) and not self.unsafe:
-            return []
-        pairs = []
-        for name, value in pairs_of(cookies):
-            if isinstance(value, Morsel):
-                if value["secure"] and not self._is_secure(url):
-                    continue
-                pairs.append((name, value.coded_value))
-            else:
-                pairs.append((name, quoted(str(value)) if self.quote_cookie else str(value)))
-        return pairs
+    def _own(self, url: URL, cookies: Any) -> dict[str, str]:
+        return request_cookies(
+            cookies,
+            url,
+            quote_cookie=self.quote_cookie,
+            unsafe=self._sends_to_addresses,
+            is_secure=self._is_secure(url),
+        )
+
+    @property
+    def _sends_to_addresses(self) -> bool:
+        return self.unsafe
 
     def _is_secure(self, url: URL) -> bool:
         if url.scheme in SECURE_SCHEMES:
             return True
         origins = self.treat_as_secure_origin
-        return bool(origins) and url.absolute and url.origin() in origins
-
-
-def request_cookie_header(cookies: Any) -> str:
-    """The value of a `Cookie` field for `cookies`, where no jar has a say."""
-    return _header(
-        {
-            name: value.coded_value if isinstance(value, Morsel) else quoted(str(value))
-            for name, value in pairs_of(cookies)
-        }
-    )
-
-
-def _header(chosen: Mapping[str, str]) -> str:
-    parts: list[str] = []
-    size = 0
-    for name, value in chosen.items():
-        part = f"{name}={value}"
-        size += len(part) + 2
-        if len(parts) >= MAX_PER_REQUEST or size > MAX_HEADER_SIZE:
-            break
-        parts.append(part)
-    return "; ".join(parts)
-
-
-def _is_address(host: str) -> bool:
-    # An address has a colon, or ends with a digit; names of hosts do not (RFC 1123 §2.1).
-    if ":" not in host and not host[-1:].isdigit():
-        return False
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
-
-
-class _Cookie:
-    """A stored cookie. `expires` is absolute, in seconds since 1970; None for the session."""
-
-    __slots__ = ("domain", "expires", "host_only", "morsel", "path", "secure", "used")
-
-    def __init__(
-        self,
-        morsel: Morsel[str],
-        *,
-        domain: str,
-        path: str,
-        host_only: bool,
-        expires: float | None,
-        used: float,
-    ) -> None:
-        self.morsel = morsel
-        self.domain = domain
-        self.path = path
-        self.host_only = host_only
-        self.expires = expires
-        self.secure = bool(morsel["secure"])
-        self.used = used
+        return bool(origins) and url.raw_host is not None and origin_of(url) in origins
 
 
 class CookieJar(AbstractCookieJar):
-    """Keeps cookies as RFC 6265 says, in memory; `save` and `load` keep them in a file.
+    """Keeps cookies as RFC 6265bis says, in memory; `save` and `load` keep them in a file.
 
     - `unsafe`: accept cookies of hosts that are IP addresses;
-    - `quote_cookie`: quote values that need it, as RFC 2109 did;
-    - `treat_as_secure_origin`: origins (str or URL, one or several) that get secure cookies
-      without TLS;
+    - `quote_cookie`: quote values that a user gives and that are no tokens, as RFC 2109 did. What
+      a server sent goes back octet for octet, quoted or not;
+    - `treat_as_secure_origin`: origins (str or URL, one or several) that may set and get secure
+      cookies without TLS;
+    - `loop`: deprecated;
     - `max_per_domain`, `max_cookies`: limits, 180 and 3300; beyond them expired cookies are evicted
-      first, then those that are not secure, then those used longest ago; ours.
+      first, then those that are not secure, then those used longest ago. Ours;
+    - `public_suffix`: says of a domain in lower case whether nobody may set cookies for all of it
+      (RFC 6265 §5.3 (5)). By default such are single labels and those like ``co.uk``. Ours.
 
-    RuntimeError where no event loop runs.
+    A secure cookie can neither be set nor be replaced without TLS, and names with the prefixes
+    ``__Secure-`` and ``__Host-`` are kept to their promises. RuntimeError where no event loop runs.
     """
 
     def __init__(
@@ -233,34 +208,25 @@ class CookieJar(AbstractCookieJar):
         loop: asyncio.AbstractEventLoop | None = None,
         max_per_domain: int = MAX_PER_DOMAIN,
         max_cookies: int = MAX_TOTAL,
+        public_suffix: Callable[[str], bool] = is_public_suffix,
     ) -> None:
         super().__init__(loop=loop)
+        if max_per_domain < 1 or max_cookies < 1:
+            raise ValueError("a jar holds at least one cookie")
         self._unsafe = unsafe
         self._quote = quote_cookie
-        if treat_as_secure_origin is None:
-            origins: Iterable[str | URL] = ()
-        elif isinstance(treat_as_secure_origin, str | URL):
-            origins = (treat_as_secure_origin,)
-        else:
-            origins = treat_as_secure_origin
-        self._secure_origins = frozenset(URL(origin).origin() for origin in origins)
-        self._max_per_domain = max_per_domain
-        self._max_cookies = max_cookies
-        # By domain, then by path and name. Shared cookies have the domain "".
-        self._domains: dict[str, dict[tuple[str, str], _Cookie]] = {}
-        self._count = 0
+        self._secure_origins = origins_of(treat_as_secure_origin)
+        self._is_public_suffix = public_suffix
+        self._store = CookieStore(max_per_domain, max_cookies)
         self._now: Callable[[], float] = time.time
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._count} cookies of {len(self._domains)} domains>"
-
-    @property
-    def quote_cookie(self) -> bool:
-        return self._quote
 
     @property
     def unsafe(self) -> bool:
         return self._unsafe
+
+    @property
+    def quote_cookie(self) -> bool:
+        return self._quote
 
     @property
     def treat_as_secure_origin(self) -> frozenset[URL]:
@@ -270,324 +236,222 @@ class CookieJar(AbstractCookieJar):
     def cookies(self) -> Mapping[tuple[str, str], SimpleCookie]:
         found: dict[tuple[str, str], SimpleCookie] = {}
         for cookie in self._live():
-            jar = found.setdefault((cookie.domain, cookie.path), SimpleCookie())
-            dict.__setitem__(jar, cookie.morsel.key, cookie.morsel.copy())
+            group = found.setdefault((cookie.domain, cookie.path.rstrip("/")), SimpleCookie())
+            # Without SimpleCookie's check of the name.
+            dict.__setitem__(group, cookie.name, cookie.morsel.copy())
         return MappingProxyType(found)
 
     @property
     def host_only_cookies(self) -> frozenset[tuple[str, str]]:
-        return frozenset((c.domain, c.morsel.key) for c in self._live() if c.host_only and c.domain)
+        return frozenset(
+            (cookie.domain, cookie.name) for cookie in self._live() if cookie.host_only
+        )
 
     def __len__(self) -> int:
-        return self._count
+        if self._store.has_deadlines:
+            self._store.expire(self._now())
+        return len(self._store)
 
     def __iter__(self) -> Iterator[Morsel[str]]:
         return iter([cookie.morsel for cookie in self._live()])
 
-    def _live(self) -> list[_Cookie]:
-        self._drop_expired()
-        return [cookie for cookies in self._domains.values() for cookie in cookies.values()]
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} with {len(self)} cookies>"
+
+    def _live(self) -> list[StoredCookie]:
+        self._store.expire(self._now())
+        return list(self._store)
 
     # --- taking over ---------------------------------------------------------------------------
 
-    def update_cookies(self, cookies: Any, response_url: URL = URL()) -> None:  # noqa: B008 - as above
-        host = (response_url.raw_host or "").lower().rstrip(".")
-        if host and _is_address(host) and not self._unsafe:
-            return
-        for name, value in pairs_of(cookies):
-            if isinstance(value, Morsel):
-                morsel = value.copy()
-            else:
-                text = str(value)
-                morsel = make_morsel(name, text, quoted(text) if self._quote else text)
-            self._store(morsel, host, response_url)
+    def update_cookies(self, cookies: Any, response_url: URL | str | None = URL()) -> None:  # noqa: B008 - as above
+        """Take cookies over: those of a response, or, without a URL, for all hosts.
 
-    def _store(self, morsel: Morsel[str], host: str, url: URL) -> None:
-        now = self._now()
-        domain = morsel["domain"].lower().lstrip(".").rstrip(".")
-        host_only = not domain
-        if host_only:
-            domain = host
-        elif host and not self._may_set(domain, host):
+        - `cookies`: a mapping, `SimpleCookie` included, an iterable of pairs or of morsels, or one
+          morsel; morsels are copied.
+
+        What the host of `response_url` may not set is left out. `http.cookies.CookieError` or
+        ValueError where no field can hold a name or a value.
+        """
+        # The documentation names None for "no URL", too.
+        url = URL() if response_url is None else URL(response_url)
+        host = host_of(url)
+        if host and not self._unsafe and is_address(host):
             return
-        elif domain == host and _is_address(host):
-            host_only = True
+        now = self._now()
+        self._store.expire(now)
+        for name, value in morsels_of(cookies):
+            coded = wire_value(value, quote=self._quote)
+            morsel = value.copy() if isinstance(value, Morsel) else make_morsel(name, value, coded)
+            self._take(morsel, coded, url, host, now)
+
+    def _take(self, morsel: Morsel[str], coded: str, url: URL, host: str, now: float) -> None:
+        """Keep one cookie, or forget it if it says so, as far as `host` may do that."""
+        scope = self._scope(morsel, host)
+        if scope is None:
+            return
+        domain, host_only = scope
         path = morsel["path"]
         if not path.startswith("/"):
             path = default_path(url.raw_path) if host else "/"
-        if host and not self._keeps_promises(morsel, host_only, path, url):
+        if host and not self._may_set(morsel, coded, url, host, path):
             return
         morsel["domain"], morsel["path"] = domain, path
-        cookies = self._domains.setdefault(domain, {})
-        key = (path, morsel.key)
-        expires = self._deadline(morsel, now)
+        expires = deadline_of(morsel, now)
         if expires is not None and expires <= now:
-            if cookies.pop(key, None) is not None:
-                self._count -= 1
-            if not cookies:
-                del self._domains[domain]
+            self._store.discard(domain, path, morsel.key)
             return
-        if key not in cookies:
-            self._count += 1
-        cookies[key] = _Cookie(
-            morsel, domain=domain, path=path, host_only=host_only, expires=expires, used=now
+        cookie = StoredCookie(
+            morsel, coded=coded, domain=domain, path=path, host_only=host_only, expires=expires
         )
-        if len(cookies) > self._max_per_domain:
-            self._evict(list(cookies.values()), now)
-        if self._count > self._max_cookies:
-            self._evict([c for group in self._domains.values() for c in group.values()], now)
+        self._store.add(cookie, now)
 
-    @staticmethod
-    def _may_set(domain: str, host: str) -> bool:
-        if domain == host:
-            return True
-        # RFC 6265 §5.3 (5): nobody speaks for a public suffix; a single label always is one.
-        return "." in domain and not _is_address(host) and domain_matches(domain, host)
+    def _scope(self, morsel: Morsel[str], host: str) -> tuple[str, bool] | None:
+        """A cookie's domain, and whether it is for that host only; None where it is refused."""
+        domain = domain_of(morsel)
+        if domain is None:
+            return None
+        if not host or not domain:
+            # Without either all hosts get it.
+            return domain or host, not domain and bool(host)
+        if not domain_matches(domain, host):
+            return None
+        if is_address(host):
+            return host, True
+        # RFC 6265 §5.3 (5): nobody speaks for a public suffix, but a host that is one for itself.
+        if self._is_public_suffix(domain):
+            return (host, True) if domain == host else None
+        return domain, False
 
-    def _keeps_promises(self, morsel: Morsel[str], host_only: bool, path: str, url: URL) -> bool:
-        secure = bool(morsel["secure"])
-        # RFC 6265bis §5.7: a secure cookie comes over TLS.
-        if secure and not self._is_secure(url):
+    def _may_set(self, morsel: Morsel[str], coded: str, url: URL, host: str, path: str) -> bool:
+        """Whether a host may set a cookie of its own domain (RFC 6265bis §5.7)."""
+        if octets(morsel.key) + octets(coded) > MAX_COOKIE_SIZE:
             return False
-        name = morsel.key.lower()
-        if name.startswith(SECURE_PREFIX):
-            return secure
-        if name.startswith(HOST_PREFIX):
-            return secure and host_only and path == "/"
-        return True
+        secure = bool(morsel["secure"])
+        if breaks_promise(
+            morsel.key, secure=secure, host_only=not morsel["domain"], path=morsel["path"]
+        ):
+            return False
+        # Steps 8 and 16: what concerns secure cookies has to come over TLS.
+        return self._is_secure(url) or not (secure or self._hides(morsel.key, host, path))
 
-    @staticmethod
-    def _deadline(morsel: Morsel[str], now: float) -> float | None:
-        # RFC 6265 §5.3 (3): Max-Age wins over Expires.
-        text = str(morsel["max-age"])
-        if text:
-            digits = text.removeprefix("-")
-            if digits.isascii() and digits.isdigit():
-                if text.startswith("-") or not digits.strip("0"):
-                    return 0.0
-                return min(now + int(digits[:12]), MAX_TIME)
-            morsel["max-age"] = ""
-        if morsel["expires"]:
-            date = parse_http_date(morsel["expires"])
-            if date is not None:
-                return date.timestamp()
-            morsel["expires"] = ""
-        return None
+    def _hides(self, name: str, host: str, path: str) -> bool:
+        """Whether a secure cookie would be hidden by one of that name that is not.
 
-    def _evict(self, candidates: list[_Cookie], now: float) -> None:
-        """Drop the least worth of `candidates`."""
-        victim = min(
-            candidates,
-            key=lambda c: (c.expires is None or c.expires > now, c.secure, c.used),
-        )
-        self._remove(victim)
-
-    def _remove(self, cookie: _Cookie) -> None:
-        cookies = self._domains.get(cookie.domain)
-        if cookies is not None and cookies.pop((cookie.path, cookie.morsel.key), None) is not None:
-            self._count -= 1
-            if not cookies:
-                del self._domains[cookie.domain]
-
-    def _drop_expired(self) -> None:
-        now = self._now()
-        expired = [
-            cookie
-            for cookies in self._domains.values()
-            for cookie in cookies.values()
-            if cookie.expires is not None and cookie.expires <= now
-        ]
-        for cookie in expired:
-            self._remove(cookie)
+        RFC 6265bis §5.7 (16): who cannot read it, since there is no TLS, may not stand in for it.
+        """
+        for domain in domain_chain(host):
+            for cookie in (self._store.of_domain(domain) or {}).values():
+                if cookie.secure and cookie.name == name and path_matches(cookie.path, path):
+                    return True
+        return False
 
     # --- choosing ------------------------------------------------------------------------------
 
     def filter_cookies(self, request_url: URL | str = URL()) -> BaseCookie[str]:  # noqa: B008 - as above
-        """The cookies that go with a request; the one with the longest path for each name."""
-        url = URL(request_url)
+        """The cookies that go with a request, without attributes: up to 150, and 8190 octets.
+
+        Of several with one name it is the one with the longest path; of those, the one with the
+        longest domain.
+        """
         chosen: SimpleCookie = SimpleCookie()
-        for cookie in self._matching(url):
-            morsel = make_morsel(cookie.morsel.key, cookie.morsel.value, self._coded(cookie.morsel))
-            dict.__setitem__(chosen, morsel.key, morsel)
+        room, number = MAX_HEADER_SIZE + 2, MAX_PER_REQUEST
+        for cookie in self._matching(URL(request_url)).values():
+            if cookie.size + 2 <= room and number:
+                morsel = make_morsel(cookie.name, cookie.morsel.value, cookie.coded)
+                # Without SimpleCookie's check of the name.
+                dict.__setitem__(chosen, cookie.name, morsel)
+                room -= cookie.size + 2
+                number -= 1
         return chosen
 
     def header_for(self, url: URL, cookies: Any = None) -> str:
-        chosen: dict[str, str] = {}
-        if self._count:
-            for cookie in self._matching(url):
-                chosen[cookie.morsel.key] = self._coded(cookie.morsel)
-        chosen.update(self._acceptable(url, cookies))
-        return _header(chosen) if chosen else ""
+        own = self._own(url, cookies) if cookies else {}
+        if not self._store:
+            return serialize_cookie_header(own.items()) if own else ""
+        found = self._matching(url)
+        if not found:
+            return serialize_cookie_header(own.items()) if own else ""
+        return join_cookies([(name, cookie.coded) for name, cookie in found.items()], own)
 
-    def _coded(self, morsel: Morsel[str]) -> str:
-        # What the server sent goes back as it came.
-        return morsel.coded_value if self._quote else morsel.coded_value or morsel.value
-
-    def _matching(self, url: URL) -> list[_Cookie]:
-        """The cookies for `url`, those with shorter paths first."""
-        host = (url.raw_host or "").lower().rstrip(".")
-        domains = [""]
-        if host and not _is_address(host):
-            labels = host.split(".")
-            domains += [".".join(labels[start:]) for start in range(len(labels))]
-        elif host and self._unsafe:
-            domains.append(host)
-        elif host:
-            return []
-        now = self._now()
-        secure = self._is_secure(url)
-        path = url.raw_path
-        found: list[_Cookie] = []
-        expired: list[_Cookie] = []
-        for domain in domains:
-            for cookie in self._domains.get(domain, {}).values():
-                if cookie.expires is not None and cookie.expires <= now:
-                    expired.append(cookie)
-                elif (
-                    (not cookie.host_only or domain in ("", host))
-                    and (secure or not cookie.secure)
-                    and path_matches(cookie.path, path)
-                ):
-                    cookie.used = now
-                    found.append(cookie)
-        for cookie in expired:
-            self._remove(cookie)
-        found.sort(key=lambda cookie: (cookie.domain != "", len(cookie.path)))
-        return found
+    def _matching(self, url: URL) -> dict[str, StoredCookie]:
+        """The cookies for `url` by name, those with the longest path first (RFC 6265 §5.4)."""
+        store = self._store
+        if store.has_deadlines:
+            store.expire(self._now())
+        host = host_of(url)
+        domains = domain_chain(host) if self._unsafe or not is_address(host) else []
+        path = path_of(url)
+        is_secure: bool | None = None
+        found: list[StoredCookie] = []
+        for domain in ("", *domains) if host else ("",):
+            group = store.of_domain(domain)
+            if group is None:
+                continue
+            if is_secure is None:
+                is_secure = self._is_secure(url)
+            found += [
+                cookie
+                for cookie in group.values()
+                if (is_secure or not cookie.secure)
+                and (not cookie.host_only or domain == host or not domain)
+                and path_matches(cookie.path, path)
+            ]
+        if len(found) > 1:
+            found.sort(key=_precedence)
+        chosen: dict[str, StoredCookie] = {}
+        for cookie in found:
+            if chosen.setdefault(cookie.name, cookie) is cookie:
+                store.touch(cookie)
+        return chosen
 
     # --- forgetting ----------------------------------------------------------------------------
 
     def clear(self, predicate: Callable[[Morsel[str]], bool] | None = None) -> None:
+        """Forget all cookies, or those for which `predicate` is true; none if it raises."""
         if predicate is None:
-            self._domains.clear()
-            self._count = 0
+            self._store.clear()
             return
-        for cookie in self._live():
-            if predicate(cookie.morsel):
-                self._remove(cookie)
+        for cookie in [cookie for cookie in self._live() if predicate(cookie.morsel)]:
+            self._store.remove(cookie)
 
     def clear_domain(self, domain: str) -> None:
-        domain = domain.lower().lstrip(".")
-        for known in list(self._domains):
-            if domain_matches(domain, known):
-                self._count -= len(self._domains.pop(known))
+        """Forget the cookies of a domain and of those below it, but not those for all hosts."""
+        domain = domain.lower().removeprefix(".").removesuffix(".")
+        self._store.expire(self._now())
+        for cookie in list(self._store):
+            if cookie.domain and domain_matches(domain, cookie.domain):
+                self._store.remove(cookie)
 
     # --- files ---------------------------------------------------------------------------------
 
     def save(self, file_path: str | os.PathLike[str]) -> None:
-        """Write the cookies to a file as JSON, readable only by its owner. Blocks."""
-        rows = [
-            {
-                "name": cookie.morsel.key,
-                "value": cookie.morsel.value,
-                "coded_value": cookie.morsel.coded_value,
-                "domain": cookie.domain,
-                "path": cookie.path,
-                "host_only": cookie.host_only,
-                "expires": cookie.expires,
-                "attributes": {k: v for k, v in cookie.morsel.items() if v},
-            }
-            for cookie in self._live()
-        ]
-        path = pathlib.Path(file_path)
-        # mkstemp makes files that only their owner can read.
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump({"version": 1, "cookies": rows}, file)
-            pathlib.Path(temporary).replace(path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                pathlib.Path(temporary).unlink()
-            raise
+        """Write the cookies to a file as JSON, readable only by its owner; blocks.
+
+        The file is replaced as a whole. Cookies of sessions are written too.
+        """
+        save_cookies(self._live(), file_path)
 
     def load(self, file_path: str | os.PathLike[str]) -> None:
         """Replace the cookies by those of a file; on an error they stay as they were. Blocks.
 
-        Reads what `save` writes, and old pickles, as far as those hold cookies and nothing else.
+        Reads what `save` writes, and the files of aiohttp's jars: JSON, and the older pickles as
+        far as those hold cookies and nothing else. A pickle does not say which cookies are for one
+        host only; all of them are taken for such.
+
         ValueError or `pickle.UnpicklingError` for other content.
         """
-        content = pathlib.Path(file_path).read_bytes()
-        stored = _from_json(content) if content[:1] == b"{" else _from_pickle(content)
-        domains: dict[str, dict[tuple[str, str], _Cookie]] = {}
         now = self._now()
-        for cookie in stored:
-            if cookie.expires is None:
-                cookie.expires = self._deadline(cookie.morsel, now)
-            if cookie.expires is None or cookie.expires > now:
-                domains.setdefault(cookie.domain, {})[cookie.path, cookie.morsel.key] = cookie
-        self._domains = domains
-        self._count = sum(map(len, domains.values()))
+        self._store.replace(load_cookies(file_path, now), now)
 
 
-def _from_json(content: bytes) -> list[_Cookie]:
-    try:
-        rows = json.loads(content)["cookies"]
-        cookies = []
-        for row in rows:
-            morsel = make_morsel(str(row["name"]), str(row["value"]), str(row["coded_value"]))
-            for name, value in row["attributes"].items():
-                morsel[name] = value
-            expires = row["expires"]
-            cookies.append(
-                _Cookie(
-                    morsel,
-                    domain=str(row["domain"]),
-                    path=str(row["path"]),
-                    host_only=bool(row["host_only"]),
-                    expires=None if expires is None else float(expires),
-                    used=0.0,
-                )
-            )
-    except (KeyError, TypeError, AttributeError, http.cookies.CookieError) as error:
-        raise ValueError(f"not a file of cookies: {error!r}") from error
-    return cookies
-
-
-class _CookieUnpickler(pickle.Unpickler):
-    """Builds cookies and the containers around them, and nothing else."""
-
-    _ALLOWED: Final = frozenset(
-        {
-            ("http.cookies", "SimpleCookie"),
-            ("http.cookies", "BaseCookie"),
-            ("http.cookies", "Morsel"),
-            ("collections", "defaultdict"),
-        }
-    )
-
-    def find_class(self, module_name: str, global_name: str) -> Any:
-        if (module_name, global_name) in self._ALLOWED:
-            return super().find_class(module_name, global_name)
-        raise pickle.UnpicklingError(f"{module_name}.{global_name} is no part of a cookie")
-
-
-def _from_pickle(content: bytes) -> list[_Cookie]:
-    try:
-        loaded = _CookieUnpickler(io.BytesIO(content)).load()
-        cookies = []
-        for (domain, path), jar in loaded.items():
-            for morsel in jar.values():
-                if not isinstance(morsel, Morsel):
-                    raise TypeError("not a cookie")  # noqa: TRY301 - told as any other nonsense
-                own_domain = morsel["domain"] or domain
-                cookies.append(
-                    _Cookie(
-                        morsel,
-                        domain=str(own_domain),
-                        path=str(path) or "/",
-                        host_only=not morsel["domain"],
-                        expires=None,
-                        used=0.0,
-                    )
-                )
-    except (EOFError, AttributeError, IndexError, KeyError, TypeError) as error:
-        raise ValueError(f"not a file of cookies: {error!r}") from error
-    return cookies
+def _precedence(cookie: StoredCookie) -> tuple[bool, int, int, int]:
+    # Those for all hosts last; RFC 6265 §5.4 (2): longer paths first, then the older cookie.
+    return (not cookie.domain, -len(cookie.path), -len(cookie.domain), cookie.created)
 
 
 class DummyCookieJar(AbstractCookieJar):
-    """Keeps no cookies; the ones that a request gives are sent all the same."""
+    """Keeps no cookies; the ones that a request gives are sent all the same, to all hosts."""
 
     def __iter__(self) -> Iterator[Morsel[str]]:
         return iter(())
@@ -609,3 +473,8 @@ class DummyCookieJar(AbstractCookieJar):
 
     def filter_cookies(self, request_url: URL) -> BaseCookie[str]:
         return SimpleCookie()
+
+    @property
+    def _sends_to_addresses(self) -> bool:
+        # Nothing is taken from any host, so no setting is there to protect one.
+        return True
