@@ -874,7 +874,7 @@ class TestLife:
             async with session.get(server.url) as resp:
                 await resp.read()
             with pytest.warns(
-                ResourceWarning, match="Unclosed client session.*test_session.py"
+                ResourceWarning, match=r"(?s)Unclosed client session.*test_session.py"
             ) as w:
                 del session, resp
             assert len(w) == 1
