@@ -1,7 +1,7 @@
 """BaseConnector and its kinds: connections for requests, kept for the next ones.
 
-Owns: the pool's life in time (dial tasks, idle expiry, closing) and the public face of it. The pool
-decides, the dialler connects; this module carries one to the other.
+Owns: the public face of it all, how a request waits, and the dials. The pool decides, the keeper
+looks after what the pool holds, the dialler connects; this module carries one to the other.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from angelia.errors import (
-    ClientConnectionError,
     ConnectionTimeoutError,
     PoolTimeoutError,
+    ServerDisconnectedError,
 )
 from angelia.net.connection_key import ConnectionKey
 from angelia.net.deadlines import Deadline
 from angelia.net.dial import Dialer, SocketFactoryType, dial_pipe, dial_unix
-from angelia.net.pool import Pool
+from angelia.net.keeper import Keeper, connector_closed
 from angelia.net.resolver import AbstractResolver, ResolveResult
 from angelia.net.timings import DialTimings
 from angelia.net.tls import SSLArgument, check_ssl_argument, merge_ssl_arguments
@@ -54,6 +54,9 @@ DEFAULT_CLOSE_TIMEOUT: Final = 1.0
 # A connection that was idle longer than this is asked, by one system call, whether something came
 # that the event loop has not seen yet: that can only be its end, or stray octets.
 FRESH: Final = 0.05
+
+# How many turns of the event loop that takes: one until it looks, one until it has read.
+READ_TURNS: Final = 3
 
 HTTP_SCHEMES: Final = frozenset({"http", "https"})
 
@@ -87,12 +90,33 @@ class ConnectTimeouts(Protocol):
 class _Demand:
     """What a dial needs of the request that began it."""
 
-    __slots__ = ("request", "timeout", "traces")
+    __slots__ = ("queued", "request", "timeout", "traces")
 
     def __init__(self, request: ConnectRequest, traces: Sequence[Any], timeout: Any) -> None:
         self.request = request
         self.traces = traces
         self.timeout = timeout
+        # While the traces were told that the request waits in a queue and not that it left it;
+        # settled when they know the former.
+        self.queued: asyncio.Future[None] | None = None
+
+    async def enter_queue(self) -> None:
+        """Tell the traces that the request waits for a slot."""
+        queued = self.queued = asyncio.get_running_loop().create_future()
+        try:
+            for trace in self.traces:
+                await trace.send_connection_queued_start()
+        finally:
+            if not queued.done():
+                queued.set_result(None)
+
+    async def leave_queue(self) -> None:
+        """Tell the traces that it waits no more, if they think that it does."""
+        queued, self.queued = self.queued, None
+        if queued is not None:
+            await queued
+            for trace in self.traces:
+                await trace.send_connection_queued_end()
 
 
 class Connection:
@@ -101,7 +125,15 @@ class Connection:
     `transport` is the event loop's transport, None once the connection is lost or given back.
     """
 
-    __slots__ = ("__weakref__", "_callbacks", "_connector", "_key", "_protocol", "_source")
+    __slots__ = (
+        "__weakref__",
+        "_callbacks",
+        "_connector",
+        "_key",
+        "_protocol",
+        "_source",
+        "_source_traceback",
+    )
 
     def __init__(
         self, connector: BaseConnector, key: ConnectionKey, protocol: Transport, source: Any = None
@@ -112,6 +144,9 @@ class Connection:
         self._callbacks: list[Callable[[], None]] = []
         # Whoever owns the use of the connection, if it is not this object.
         self._source = source
+        self._source_traceback: traceback.StackSummary | None = None
+        if source is None and protocol.loop.get_debug():
+            self._source_traceback = traceback.extract_stack(sys._getframe(1))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._key.host}:{self._key.port}>"
@@ -120,8 +155,15 @@ class Connection:
         protocol = getattr(self, "_protocol", None)
         if protocol is None or self._source is not None or not protocol.is_open:
             return
-        warnings.warn(f"Unclosed connection {self!r}", ResourceWarning, source=self, stacklevel=2)
-        protocol.abort()
+        place = ""
+        if self._source_traceback is not None:
+            place = f", made at\n{''.join(self._source_traceback.format())}"
+        warnings.warn(
+            f"Unclosed connection {self!r}{place}", ResourceWarning, source=self, stacklevel=2
+        )
+        if not protocol.loop.is_closed():
+            # Or its slot would be taken for ever.
+            protocol.loop.call_soon_threadsafe(protocol.abort)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -163,14 +205,13 @@ class Connection:
     def _give(self, *, reuse: bool) -> None:
         protocol, self._protocol = self._protocol, None
         callbacks, self._callbacks = self._callbacks, []
+        if protocol is not None:
+            if self._source is not None:
+                self._source.close()
+            else:
+                self._connector._keeper.release(protocol, reuse=reuse)
         for callback in callbacks:
             callback()
-        if protocol is None:
-            return
-        if self._source is not None:
-            self._source.close()
-        else:
-            self._connector._release(protocol, reuse=reuse)
 
 
 class ConnectorStats:
@@ -253,22 +294,23 @@ class BaseConnector:
                 None if keepalive_timeout is None else DEFAULT_KEEPALIVE_TIMEOUT
             )
         self._force_close = force_close
-        self._cleanup_closed = enable_cleanup_closed
         self._timeout_ceil_threshold = timeout_ceil_threshold
         self._close_timeout = (
             float(ssl_shutdown_timeout)
             if isinstance(ssl_shutdown_timeout, int | float)
             else DEFAULT_CLOSE_TIMEOUT
         )
-        self._pool = Pool(
+        self._keeper = Keeper(
+            self,
+            self._loop,
             limit=limit or 0,
             limit_per_host=limit_per_host or 0,
-            start_dial=self._start_dial,
-            close=self._close_transport,
+            keepalive=self._keepalive_timeout,
+            force_close=force_close,
+            cleanup_closed=enable_cleanup_closed,
         )
+        self._pool = self._keeper.pool
         self._batch = WriteBatch(self._loop)
-        self._expiry: asyncio.TimerHandle | None = None
-        self._closing: set[Transport] = set()
         if self._loop.get_debug():
             self._source_traceback = traceback.extract_stack(sys._getframe(1))
         self._closed = False
@@ -289,16 +331,9 @@ class BaseConnector:
 
     def abandon(self) -> None:
         """Close all sockets when nobody is left who could wait for that."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._loop.is_closed():
-            # Its sockets close when they are collected; nothing else can be done any more.
-            return
-        if self._expiry is not None:
-            self._expiry.cancel()
-        for transport in self._pool.close(_closed):
-            self._loop.call_soon_threadsafe(transport.abort)
+        if not self._closed:
+            self._closed = True
+            self._keeper.abandon()
 
     async def __aenter__(self) -> Self:
         return self
@@ -408,43 +443,44 @@ class BaseConnector:
         key = req.connection_key
         while True:
             if self._closed:
-                raise ClientConnectionError("Connector is closed")
+                raise connector_closed()
             now = self._loop.time()
             transport = self._pool.take(key, now)
+            new = False
             if transport is None:
                 transport = await self._wait(key, _Demand(req, traces, timeout), deadline)
-                break
-            if now - transport.idle_since > FRESH and _has_news(transport):
-                # The event loop is to see what came before anything is sent.
+                new = not transport.served
+            elif now - transport.idle_since > FRESH:
                 await self._let_loop_read(transport)
-                if not transport.available_streams:
-                    self._release(transport, reuse=False)
-                    continue
-            if traces:
-                await self._told(transport, [trace.send_connection_reuseconn() for trace in traces])
-            break
-        transport.on_change = self._transport_changed
-        return transport
+            if not new and transport.available_streams:
+                await self._tell_reused(transport, traces)
+            if transport.available_streams:
+                return transport
+            # It was lost before it could be used.
+            self._keeper.release(transport, reuse=False)
+            if new and not self._closed:
+                raise ServerDisconnectedError
 
     async def _let_loop_read(self, transport: Transport) -> None:
+        """Let the event loop see what came while nobody looked, before anything is sent."""
         try:
-            await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            self._release(transport, reuse=True)
-            raise
-
-    async def _told(self, transport: Transport, callbacks: Sequence[Any]) -> None:
-        """Run trace callbacks; one that fails costs the request, not the connection."""
-        waiting = list(callbacks)
-        try:
-            while waiting:
-                await waiting.pop(0)
+            for _ in range(READ_TURNS):
+                if not transport.available_streams or not _has_news(transport):
+                    return
+                await asyncio.sleep(0)
         except BaseException:
-            self._release(transport, reuse=True)
+            self._keeper.release(transport)
             raise
-        finally:
-            for callback in waiting:
-                callback.close()
+        self._keeper.release(transport, reuse=False)
+
+    async def _tell_reused(self, transport: Transport, traces: Sequence[Any]) -> None:
+        """Run trace callbacks; one that fails costs the request, not the connection."""
+        try:
+            for trace in traces:
+                await trace.send_connection_reuseconn()
+        except BaseException:
+            self._keeper.release(transport)
+            raise
 
     async def _wait(
         self, key: ConnectionKey, demand: _Demand, deadline: Deadline | None
@@ -453,30 +489,29 @@ class BaseConnector:
             deadline.check()
         future: asyncio.Future[Transport] = self._loop.create_future()
         waiter = self._pool.wait(key, future, demand)
-        queued = waiter.blocked and bool(demand.traces)
         timers = self._start_timers(waiter, demand.timeout)
         if deadline is not None:
             deadline.target = waiter
-        transport = None
         try:
-            if queued:
-                for trace in demand.traces:
-                    await trace.send_connection_queued_start()
+            if waiter.blocked and demand.traces:
+                await demand.enter_queue()
             transport = await future
-            if queued:
-                for trace in demand.traces:
-                    await trace.send_connection_queued_end()
+            await demand.leave_queue()
         except BaseException:
+            # Nothing may be granted to one who does not look.
+            future.cancel()
             self._pool.leave(waiter)
             # A connection may have been granted in the same turn in which the wait was ended.
-            if future.done() and not future.cancelled() and future.exception() is None:
-                self._release(future.result(), reuse=True)
+            if not future.cancelled() and future.exception() is None:
+                self._keeper.release(future.result())
             raise
         finally:
             for timer in timers:
                 timer.cancel()
             if deadline is not None:
                 deadline.target = None
+            # An error holds this frame, and must not be held by it.
+            del future, waiter
         return transport
 
     def _start_timers(
@@ -497,66 +532,40 @@ class BaseConnector:
             )
         return timers
 
-    def _release(self, transport: Transport, *, reuse: bool = True) -> None:
-        """A connection is not needed any more."""
-        if self._closed:
-            transport.close()
-            return
-        now = self._loop.time()
-        self._pool.release(transport, now, reuse=reuse and not self._force_close)
-        if self._expiry is None and self._keepalive_timeout is not None:
-            self._arm_expiry(now + self._keepalive_timeout)
-
-    def _transport_changed(self, transport: Transport) -> None:
-        """The transport's one callback: an exchange has ended, or the connection is lost."""
-        if not transport.is_open and transport.socket_transport is None:
-            self._closing.discard(transport)
-            self._pool.lost(transport)
-        elif not transport.exchanges:
-            self._release(transport)
-
-    def _close_transport(self, transport: Transport) -> None:
-        """Close; connections that are closing are remembered, so that `close` can wait for them."""
-        transport.close()
-        if transport.socket_transport is None:
-            return
-        self._closing.add(transport)
-        transport.on_change = self._transport_changed
-        if self._cleanup_closed and transport.get_extra_info("sslcontext") is not None:
-            self._loop.call_later(2.0, transport.abort)
-
     # --- dialling ------------------------------------------------------------------------------
 
-    def _start_dial(self, waiter: Waiter) -> asyncio.Task[None]:
-        return self._loop.create_task(self._run_dial(waiter))
-
-    async def _run_dial(self, waiter: Waiter) -> None:
-        demand: _Demand = waiter.request
+    async def run_dial(self, waiter: Waiter) -> None:
+        """Make a connection for `waiter`, or whoever waits then; for the keeper."""
+        traces_wanted = not waiter.future.done()
         try:
-            for trace in demand.traces:
-                await trace.send_connection_create_start()
-            transport = await self._create_connection(demand.request, demand.traces, demand.timeout)
+            transport = await self._dial(waiter.key, waiter.request, tell=traces_wanted)
         except BaseException as error:
             # The waiter gets it; it must not be raised here too, where nobody looks.
             self._pool.dial_failed(waiter, _delivered(error))
             if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
                 raise
-            return
-        transport.key = waiter.key
-        transport.on_change = self._transport_changed
+        else:
+            self._pool.dialled(waiter, transport, self._loop.time())
+        finally:
+            # As in `_wait`.
+            del waiter
+
+    async def _dial(self, key: ConnectionKey, demand: _Demand, *, tell: bool) -> Transport:
+        traces = demand.traces if tell else ()
+        if tell:
+            await demand.leave_queue()
+        for trace in traces:
+            await trace.send_connection_create_start()
+        transport = await self._create_connection(demand.request, traces, demand.timeout)
+        transport.key = key
+        transport.on_change = self._keeper.changed
         try:
-            for trace in demand.traces:
+            for trace in traces:
                 await trace.send_connection_create_end()
-        except BaseException as error:
-            transport.abort()
-            self._pool.dial_failed(waiter, _delivered(error))
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            return
-        if self._closed:
-            transport.abort()
-            return
-        self._pool.dialled(waiter, transport, self._loop.time())
+        except BaseException:
+            self._keeper.close_transport(transport, abort=True)
+            raise
+        return transport
 
     async def _create_connection(
         self, req: ConnectRequest, traces: Sequence[Any], timeout: Any
@@ -568,19 +577,7 @@ class BaseConnector:
         kind = transport_class(self._loop, is_tls=key.is_ssl)
         return functools.partial(kind, self._loop, self._batch)
 
-    # --- expiry and the end --------------------------------------------------------------------
-
-    def _arm_expiry(self, when: float) -> None:
-        self._expiry = self._loop.call_at(when, self._expire)
-
-    def _expire(self) -> None:
-        self._expiry = None
-        if self._keepalive_timeout is None:
-            return
-        now = self._loop.time()
-        when = self._pool.expire(now, self._keepalive_timeout)
-        if when is not None:
-            self._arm_expiry(when)
+    # --- the end -------------------------------------------------------------------------------
 
     async def close(self, *, abort_ssl: bool = False) -> None:
         """Close all connections and wait until they are closed, which takes a second at most.
@@ -592,50 +589,16 @@ class BaseConnector:
         if self._closed:
             return
         self._closed = True
-        if self._expiry is not None:
-            self._expiry.cancel()
-            self._expiry = None
-        dials = self._pool.dials
-        error = _closed()
-        closing = set(self._pool.close(_closed)) | self._closing
-        for transport in closing:
-            for exchange in tuple(transport.exchanges.values()):
-                exchange.close(error)
-            if abort_ssl and transport.get_extra_info("sslcontext") is not None:
-                transport.abort()
-            else:
-                transport.close()
-        if dials:
-            await asyncio.wait(dials)
-        await self._wait_closed([t for t in closing if t.socket_transport is not None])
-        await self._close_resources()
-
-    async def _wait_closed(self, closing: list[Transport]) -> None:
-        if not closing:
-            return
-        waits = [asyncio.ensure_future(transport.wait_closed()) for transport in closing]
+        dials = self._keeper.begin_close(abort_ssl=abort_ssl)
         try:
-            await asyncio.wait(waits, timeout=self._close_timeout)
+            if dials:
+                await asyncio.wait(dials, timeout=self._close_timeout)
+            await self._keeper.wait_closed(self._close_timeout)
         finally:
-            for transport in closing:
-                transport.abort()
-            for wait in waits:
-                if not wait.done():
-                    wait.cancel()
-        late = [t for t in closing if t.socket_transport is not None]
-        if late:
-            await asyncio.wait(
-                [asyncio.ensure_future(t.wait_closed()) for t in late],
-                timeout=self._close_timeout,
-            )
-        self._closing.clear()
+            await self._close_resources()
 
     async def _close_resources(self) -> None:
         """Close what a kind of connector owns besides connections."""
-
-
-def _closed() -> ClientConnectionError:
-    return ClientConnectionError("Connector is closed")
 
 
 def _abort_blocked(waiter: Waiter, host: str, seconds: float) -> None:
@@ -646,7 +609,7 @@ def _abort_blocked(waiter: Waiter, host: str, seconds: float) -> None:
 def _delivered(error: BaseException) -> BaseException:
     """What a waiter gets for the error of a dial."""
     if isinstance(error, asyncio.CancelledError):
-        return ClientConnectionError("Connector is closed")
+        return connector_closed()
     return error
 
 
