@@ -81,6 +81,8 @@ class Deadlines:
     def start(self, seconds: float, ceil_threshold: float, now: float) -> Deadline:
         """A deadline in `seconds`, rounded up to a whole second if beyond `ceil_threshold`."""
         deadline = Deadline(seconds)
+        if seconds == math.inf:
+            return deadline
         when = now + seconds
         if seconds <= ceil_threshold:
             deadline._handle = self._loop.call_at(when, deadline.expire)

@@ -130,6 +130,8 @@ class Exchange:
     def send_head(self, head: RequestHead, *, end: bool, flush: bool = True) -> None:
         """Send the request's head; with `flush` False it waits to leave with the first content."""
         transport = self.transport
+        if self.ended or not transport.is_open:
+            raise ClientConnectionResetError("Cannot write to closing transport")
         transport.core.send_head(self.stream_id, head, end=end)
         if flush:
             self.sent = True
@@ -342,7 +344,8 @@ class Exchange:
 
     def _open_stream(self, *, chunked: bool = False) -> StreamReader:
         stream = self._content = StreamReader(self, self._options.read_bufsize, loop=self.loop)
-        if chunked or (self.head is not None and "transfer-encoding" in self.head.special):
+        # Before the head nobody knows whether there will be chunks.
+        if chunked or self.head is None or "transfer-encoding" in self.head.special:
             stream.begin_http_chunk_receiving()
         first, self._first = self._first, None
         if first is not None:
@@ -457,12 +460,12 @@ class Exchange:
     def _set_error(self, error: BaseException) -> None:
         if self._error is not None:
             return
-        # What is raised is not what is kept: see `duplicate`.
-        self._error = error
+        # What is raised, or was raised before, is not what is kept: see `duplicate`.
+        self._error = duplicate(error)
         _settle(self._continue_waiter, False)
         waiter, self._head_waiter = self._head_waiter, None
         if waiter is not None and not waiter.done():
-            waiter.set_exception(duplicate(error))
+            waiter.set_exception(error)
         stream = self._content
         if stream is None or stream.is_eof():
             return

@@ -70,7 +70,10 @@ class ExchangeWriter(AbstractStreamWriter):
         size = chunk.nbytes if isinstance(chunk, memoryview) else len(chunk)
         if not size:
             return
-        if isinstance(chunk, memoryview) and (chunk.itemsize != 1 or chunk.ndim != 1):
+        if isinstance(chunk, bytearray) or (isinstance(chunk, memoryview) and not chunk.readonly):
+            # The event loop may keep it until the socket takes it; its owner may change it before.
+            chunk = bytes(chunk)
+        elif isinstance(chunk, memoryview) and (chunk.itemsize != 1 or chunk.ndim != 1):
             chunk = chunk.cast("B")
         for start in range(0, size, PIECE_SIZE):
             piece = chunk if size <= PIECE_SIZE else memoryview(chunk)[start : start + PIECE_SIZE]
