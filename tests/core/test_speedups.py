@@ -748,3 +748,23 @@ def test_nothing_leaks() -> None:
     # One leaked object in one of the branches would be `turns` blocks.
     assert blocks < 1000
     assert kibibytes < 1024
+
+
+# --- advise_huge_pages -------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 10_000, 5_000_000])
+def test_advice_changes_nothing(module: Any, size: int) -> None:
+    """An advice about memory leaves its content alone, whatever its size."""
+    data = bytearray(os.urandom(size))
+    before = bytes(data)
+    assert module.advise_huge_pages(memoryview(data)) is None
+    assert data == before
+
+
+@both
+def test_advice_needs_memory_of_its_own(module: Any) -> None:
+    """Memory that others may share is refused."""
+    with pytest.raises(BufferError):
+        module.advise_huge_pages(memoryview(b"abc"))

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from angelia.errors import EofStream
 from angelia.net.streams import (
     EMPTY_PAYLOAD,
-    GATHER_SIZE,
+    JOIN_SIZE,
+    RESERVED_FROM,
     AsyncStreamIterator,
     ChunkTupleIterator,
     DataQueue,
@@ -510,7 +511,7 @@ class TestCancellation:
 
     async def test_cancelled_while_gathering(self) -> None:
         """A read() that had gathered a large body loses none of it."""
-        block = bytes(range(256)) * (GATHER_SIZE // 1024)
+        block = bytes(range(256)) * 256
         stream = StreamReader(Flow(), 2**20)
         task = asyncio.create_task(stream.read())
         for _ in range(6):
@@ -522,6 +523,87 @@ class TestCancellation:
         stream.feed_data(b"end")
         stream.feed_eof()
         assert await stream.read() == block * 6 + b"end"
+
+    async def test_error_while_gathering(self) -> None:
+        """A read() that an error ends loses nothing: what came is read first, then the error."""
+        flow = Flow()
+        stream = StreamReader(flow, LIMIT)
+        task = asyncio.create_task(stream.read())
+        await turn()
+        stream.feed_data(b"x" * 3 * LIMIT)
+        assert flow.calls == []
+        stream.set_exception(ValueError("broken"))
+        with pytest.raises(ValueError, match="broken"):
+            await task
+        assert await stream.readany() == b"x" * 3 * LIMIT
+        with pytest.raises(ValueError, match="broken"):
+            await stream.read()
+
+    async def test_cancelled_read_holds_the_flow_back(self) -> None:
+        """What a cancelled read() had gathered counts against the buffer again."""
+        flow = Flow()
+        stream = StreamReader(flow, LIMIT)
+        task = asyncio.create_task(stream.read())
+        await turn()
+        stream.feed_data(b"x" * 3 * LIMIT)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert flow.calls == ["pause"]
+        stream.feed_eof()
+        assert await stream.read() == b"x" * 3 * LIMIT
+
+    async def test_announced(self) -> None:
+        """An announced length changes nothing about what is read, however much of it comes."""
+        block = bytes(range(256)) * 4096
+        for announced in (RESERVED_FROM, 2 * len(block), 2**62):
+            stream = StreamReader(Flow(), LIMIT)
+            stream.announced = announced
+            stream.feed_data(block)
+            task = asyncio.create_task(stream.read())
+            await turn()
+            stream.feed_data(block)
+            stream.feed_eof()
+            assert await task == block * 2
+
+    async def test_discarded_while_gathering(self) -> None:
+        """What was discarded during a read() is not read later."""
+        stream = make()
+        task = asyncio.create_task(stream.read())
+        await turn()
+        stream.feed_data(b"abc")
+        stream.discard(ValueError("closed"))
+        with pytest.raises(ValueError, match="closed"):
+            await task
+        with pytest.raises(ValueError, match="closed"):
+            await stream.read()
+
+    async def test_data_while_gathering_begins(self) -> None:
+        """What the resumed flow brings at once comes after what was buffered."""
+        flow = Flow()
+        stream = StreamReader(flow, LIMIT)
+        stream.feed_data(b"a" * 3 * LIMIT)
+        assert flow.calls == ["pause"]
+
+        def bring() -> None:
+            stream.feed_data(b"b" * 10)
+            stream.feed_eof()
+
+        flow.on_resume = bring
+        assert await stream.read() == b"a" * 3 * LIMIT + b"b" * 10
+
+    async def test_large_pieces_are_not_joined(self) -> None:
+        """readany() hands a large piece over as it came, and joins small ones."""
+        large = bytes(JOIN_SIZE + 1)
+        stream = StreamReader(Flow(), 2**20)
+        for piece in (large, b"ab", b"cd", large):
+            stream.feed_data(piece)
+        stream.feed_eof()
+        first = await stream.readany()
+        assert first is large
+        assert len(await stream.readany()) == JOIN_SIZE
+        assert len(await stream.readany()) == len(large) + 4 - JOIN_SIZE
+        assert await stream.readany() == b""
 
     async def test_wait_eof_cancelled(self) -> None:
         """A cancelled wait_eof() can be repeated."""
@@ -906,7 +988,7 @@ class TestFlow:
             return stream
 
         async def readany(stream: StreamReader) -> None:
-            assert len(await stream.readany()) == count
+            assert sum([len(piece) async for piece in stream.iter_any()]) == count
 
         async def readline(stream: StreamReader) -> None:
             assert len(await stream.readline(max_line_length=count)) == count

@@ -9,6 +9,9 @@
 #include <Python.h>
 #include <stdint.h>
 #include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 /* --- octets ---------------------------------------------------------------------------------- */
 
@@ -960,6 +963,30 @@ module_free(void *module)
     (void)module_clear((PyObject *)module);
 }
 
+/* --- memory ---------------------------------------------------------------------------------- */
+
+static PyObject *
+advise_huge_pages(PyObject *module, PyObject *buffer)
+{
+    Py_buffer view;
+    (void)module;
+    if (PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE) < 0) {
+        return NULL;
+    }
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    /* Only pages that are the buffer's alone. An advice that the kernel does not take changes
+       nothing, so its answer is of no interest. */
+    const uintptr_t page = 4096;
+    uintptr_t first = ((uintptr_t)view.buf + page - 1) & ~(page - 1);
+    uintptr_t last = ((uintptr_t)view.buf + (uintptr_t)view.len) & ~(page - 1);
+    if (first < last) {
+        (void)madvise((void *)first, (size_t)(last - first), MADV_HUGEPAGE);
+    }
+#endif
+    PyBuffer_Release(&view);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"scan_response_head", (PyCFunction)(void (*)(void))scan_response_head, METH_FASTCALL,
      "scan_response_head(data, start, max_line, max_field, max_fields, /)\n--\n\n"
@@ -971,6 +998,8 @@ static PyMethodDef methods[] = {
      "serialize_head(start_line, headers, /)\n--\n\nTwin of angelia.core.pure.serialize_head."},
     {"mask", (PyCFunction)(void (*)(void))mask, METH_FASTCALL,
      "mask(data, key, /)\n--\n\nTwin of angelia.core.pure.mask."},
+    {"advise_huge_pages", advise_huge_pages, METH_O,
+     "advise_huge_pages(buffer, /)\n--\n\nTwin of angelia.core.pure.advise_huge_pages."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -22,6 +22,7 @@ __all__ = (
     "RequestScan",
     "ResponseScan",
     "Special",
+    "advise_huge_pages",
     "mask",
     "scan_request_head",
     "scan_response_head",
@@ -395,3 +396,13 @@ def mask(data: bytes | bytearray | memoryview, key: bytes, /) -> bytes:
 @cache
 def _xor_table(octet: int) -> bytes:
     return bytes(octet ^ value for value in range(256))
+
+
+def advise_huge_pages(buffer: memoryview, /) -> None:
+    """Say to the kernel that large pages suit the writable `buffer`, where it wants to know.
+
+    An advice, which changes no result: for 100 MB it saves 25 000 page faults. From here there is
+    no way to give it.
+    """
+    if buffer.readonly:
+        raise BufferError("the buffer is not writable")

@@ -23,6 +23,7 @@ __all__ = (
     "RequestScan",
     "ResponseScan",
     "Special",
+    "advise_huge_pages",
     "mask",
     "scan_request_head",
     "scan_response_head",
@@ -34,12 +35,19 @@ IMPLEMENTATION: str
 """``c`` or ``pure``."""
 
 if TYPE_CHECKING or os.environ.get("ANGELIA_PURE") == "1":
-    from angelia.core.pure import mask, scan_request_head, scan_response_head, serialize_head
+    from angelia.core.pure import (
+        advise_huge_pages,
+        mask,
+        scan_request_head,
+        scan_response_head,
+        serialize_head,
+    )
 
     IMPLEMENTATION = "pure"
 else:
     try:
         from angelia.core._speedups import (
+            advise_huge_pages,
             mask,
             scan_request_head,
             scan_response_head,
@@ -48,6 +56,12 @@ else:
 
         IMPLEMENTATION = "c"
     except ImportError:
-        from angelia.core.pure import mask, scan_request_head, scan_response_head, serialize_head
+        from angelia.core.pure import (
+            advise_huge_pages,
+            mask,
+            scan_request_head,
+            scan_response_head,
+            serialize_head,
+        )
 
         IMPLEMENTATION = "pure"

@@ -344,9 +344,14 @@ class Exchange:
 
     def _open_stream(self, *, chunked: bool = False) -> StreamReader:
         stream = self._content = StreamReader(self, self._options.read_bufsize, loop=self.loop)
+        special = None if self.head is None else self.head.special
         # Before the head nobody knows whether there will be chunks.
-        if chunked or self.head is None or "transfer-encoding" in self.head.special:
+        if chunked or special is None or "transfer-encoding" in special:
             stream.begin_http_chunk_receiving()
+        elif self._decoding is None:
+            length = special.get("content-length", "")
+            if isinstance(length, str) and length.isascii() and length.isdigit():
+                stream.announced = int(length)
         first, self._first = self._first, None
         if first is not None:
             stream.feed_data(first)

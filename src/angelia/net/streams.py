@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from angelia.core.speedups import advise_huge_pages
 from angelia.errors import EofStream
 
 __all__ = (
@@ -41,8 +42,14 @@ DEFAULT_LIMIT: Final = 2**18
 # A line that an application did not limit otherwise: `iter_lines` on an endless line must end.
 DEFAULT_MAX_LINE: Final = 2**20
 
-# From this size on, `read()` gathers into one growing buffer that becomes the result uncopied.
-GATHER_SIZE: Final = 2**18
+# Pieces up to this size are joined for one who reads what there is: a piece as large as event loops
+# read is handed over as it came, since copying it costs more than another turn.
+JOIN_SIZE: Final = 2**16
+
+# What a peer announced is set aside at once from the first size on, and up to the second: set aside
+# is address space; memory it becomes as content comes.
+RESERVED_FROM: Final = 2**20
+RESERVED_UP_TO: Final = 2**28
 
 
 def duplicate(error: BaseException) -> BaseException:
@@ -143,10 +150,12 @@ class StreamReader:
         "_offset",
         "_paused",
         "_protocol",
+        "_sink",
         "_size",
         "_taken",
         "_timer",
         "_waiter",
+        "announced",
         "total_bytes",
         "total_compressed_bytes",
     )
@@ -177,6 +186,10 @@ class StreamReader:
         # Where HTTP chunks end, in octets from the stream's begin; None when they are not tracked.
         self._chunk_ends: collections.deque[int] | None = None
         self._last_end = 0
+        # Where `read()` gathers the rest: what comes does not wait in `_chunks` then.
+        self._sink: io.BytesIO | None = None
+        # How many octets there will be in all, where that is known.
+        self.announced: int | None = None
         self.total_bytes = 0
         self.total_compressed_bytes: int | None = None
 
@@ -236,9 +249,13 @@ class StreamReader:
         length = len(data)
         if not length:
             return False
+        self.total_bytes += length
+        if self._sink is not None:
+            self._sink.write(data)
+            self._taken += length
+            return False
         self._chunks.append(data)
         self._size += length
-        self.total_bytes += length
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -302,6 +319,8 @@ class StreamReader:
         if self.total_bytes == self._last_end:
             return
         self._last_end = self.total_bytes
+        if self._sink is not None:
+            return
         ends.append(self.total_bytes)
         waiter = self._waiter
         if waiter is not None and not waiter.done():
@@ -313,6 +332,7 @@ class StreamReader:
             return
         self._chunks.clear()
         self._size = self._offset = 0
+        self._sink = None
         self._eof = False
         self.set_exception(exc)
 
@@ -383,14 +403,17 @@ class StreamReader:
             self._waiter = None
 
     async def readany(self) -> bytes:
-        """All that is buffered, or, when nothing is, what comes next; ``b""`` at the end."""
+        """Some of what is buffered, or, when nothing is, what comes next; ``b""`` at the end.
+
+        Small pieces come joined, a large one as the socket gave it.
+        """
         while not self._size:
             if self._eof:
                 return b""
             if self._exception is not None:
                 raise self._failure()
             await self._wait("readany")
-        return self._take_all()
+        return self._take_some()
 
     async def read(self, n: int = -1) -> bytes:
         """At most `n` octets, at least one unless the stream ends; with -1 all until the end."""
@@ -409,34 +432,48 @@ class StreamReader:
     async def _read_to_end(self) -> bytes:
         if self._eof:
             return self._take_all() if self._size else b""
-        blocks: list[bytes] = []
+        if self._waiter is not None:
+            raise RuntimeError("read() while another coroutine waits for data of this stream")
+        sink = self._open_sink()
         try:
-            return await self._gather(blocks)
+            await self._wait_all()
         except BaseException:
-            self._put_back(b"".join(blocks))
+            if self._sink is sink:
+                sink.truncate()
+                self._put_back(sink.getvalue())
             raise
+        finally:
+            self._sink = None
+        sink.truncate()
+        return sink.getvalue()
 
-    async def _gather(self, blocks: list[bytes]) -> bytes:
-        size = 0
-        while size < GATHER_SIZE:
-            block = await self.readany()
-            if not block:
-                return b"".join(blocks)
-            blocks.append(block)
-            size += len(block)
-            if self._eof and not self._size:
-                return blocks[0] if len(blocks) == 1 else b"".join(blocks)
-        # BytesIO hands its own buffer out: the result is not copied once more.
-        gathered = io.BytesIO()
-        gathered.writelines(blocks)
-        blocks.clear()
-        try:
-            while block := await self.readany():
-                gathered.write(block)
-        except BaseException:
-            blocks.append(gathered.getvalue())
-            raise
-        return gathered.getvalue()
+    async def _wait_all(self) -> None:
+        while not self._eof:
+            if self._exception is not None:
+                raise self._failure()
+            await self._wait("read")
+
+    def _open_sink(self) -> io.BytesIO:
+        """Let what is buffered, and all that comes, go into one buffer.
+
+        BytesIO hands its own buffer out: that becomes the result of `read()`, uncopied.
+        """
+        size = self._size
+        if self.announced is not None:
+            size = min(self.announced - self.total_bytes + size, RESERVED_UP_TO)
+        if size < RESERVED_FROM:
+            sink = io.BytesIO()
+        else:
+            sink = io.BytesIO(bytes(size))
+            with sink.getbuffer() as buffer:
+                advise_huge_pages(buffer)
+        if self._size:
+            sink.write(self._drained())
+        self._sink = sink
+        # More may come at once.
+        if self._paused:
+            self._resume()
+        return sink
 
     async def readline(self, *, max_line_length: int | None = None) -> bytes:
         """Up to and with the next LF, or to the end; ValueError for a longer line."""
@@ -488,6 +525,9 @@ class StreamReader:
             self._chunks.appendleft(data)
             self._size += len(data)
             self._taken -= len(data)
+            if self._size > self._high and not self._paused and not self._eof:
+                self._paused = True
+                self._protocol.pause_reading()
 
     async def readexactly(self, n: int) -> bytes:
         """Exactly `n` octets; `asyncio.IncompleteReadError` where the stream ends before."""
@@ -572,19 +612,31 @@ class StreamReader:
 
     # --- taking --------------------------------------------------------------------------------
 
+    def _take_some(self) -> bytes:
+        """What is buffered, up to `JOIN_SIZE` octets, or the first piece if that is larger."""
+        first = self._chunks[0]
+        size = len(first) - self._offset
+        if size == self._size or self._size <= JOIN_SIZE:
+            return self._take_all()
+        return self._take(max(size, JOIN_SIZE))
+
     def _take_all(self) -> bytes:
-        chunks = self._chunks
-        first = chunks.popleft()
-        if self._offset:
-            first = first[self._offset :]
-            self._offset = 0
-        if chunks:
-            first += b"".join(chunks)
-            chunks.clear()
-        self._taken += self._size
-        self._size = 0
+        data = self._drained()
         if self._paused:
             self._resume()
+        return data
+
+    def _drained(self) -> bytes:
+        chunks = self._chunks
+        first = chunks[0]
+        if self._offset:
+            first = chunks[0] = first[self._offset :]
+            self._offset = 0
+        if len(chunks) > 1:
+            first = b"".join(chunks)
+        chunks.clear()
+        self._taken += self._size
+        self._size = 0
         return first
 
     def _take(self, n: int) -> bytes:
@@ -636,6 +688,10 @@ class EmptyStreamReader(StreamReader):
         self._eof_callbacks = None
         self._chunk_ends = None
         self._last_end = 0
+        # Where `read()` gathers the rest: what comes does not wait in `_chunks` then.
+        self._sink: io.BytesIO | None = None
+        # How many octets there will be in all, where that is known.
+        self.announced: int | None = None
         self.total_bytes = 0
         self.total_compressed_bytes = None
 
