@@ -14,6 +14,7 @@ from angelia.net.addresses import (
     ResolveResult,
     address_info,
     check_host,
+    check_port,
     interleave,
     literal_family,
     literal_result,
@@ -223,3 +224,22 @@ class TestOrder:
             "127.0.0.1",
         ]
         assert rotate(results, 6) == results
+
+
+class TestPorts:
+    @pytest.mark.parametrize(
+        "authority",
+        ["", "h", "h:", "h:80", "h:080", "[::1]", "[::1]:80", "u:p@h", "u:p:q@h:1", "u:x@[::1]:1"],
+    )
+    def test_fine(self, authority: str) -> None:
+        """RFC 3986 §3.2.3: digits, or nothing, behind the host's colon."""
+        check_port(authority)
+
+    @pytest.mark.parametrize(
+        "authority", ["h:1_0", "h:+80", "h:-1", "h: 80", "h:\u0661", "h:80:80", "[::1]:x", "u@h:p"]
+    )
+    def test_odd(self, authority: str) -> None:
+        """What `int` takes beyond that is refused; user and password are not quoted."""
+        with pytest.raises(InvalidUrlClientError) as caught:
+            check_port(f"user:secret@{authority}" if "@" not in authority else authority)
+        assert "secret" not in str(caught.value)

@@ -20,7 +20,7 @@ from angelia.errors import (
     InvalidUrlRedirectClientError,
     NonHttpUrlRedirectClientError,
 )
-from angelia.net.addresses import check_host
+from angelia.net.addresses import check_host, check_port
 
 __all__ = (
     "REDIRECT_STATUSES",
@@ -173,6 +173,7 @@ def _absolute(scheme: str, authority: str, rest: str, *, requote: bool) -> URL:
     # that take a backslash for a slash, so that the host ends before it.
     if not authority or "\\" in authority:
         raise InvalidURL(scheme, "names no host")
+    check_port(authority)
     root = URL(f"{scheme}://{authority}/")
     # Letters that turn into the digits of an address pass filters that look for the digits.
     if check_host(root.raw_host or "") is not None and not authority.isascii():

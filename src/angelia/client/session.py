@@ -7,6 +7,7 @@ Owns: one call from its arguments to its response. Which request follows a redir
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast
 
@@ -49,6 +50,7 @@ from angelia.client.tracing import Trace
 from angelia.core.auth import BasicAuth
 from angelia.core.h1_wire import HeaderBlock, HeadLimits
 from angelia.core.interface import HttpVersion, HttpVersion11
+from angelia.core.patterns import lazy
 from angelia.errors import (
     ClientConnectionResetError,
     ClientError,
@@ -62,6 +64,7 @@ from angelia.errors import (
     TooManyRedirects,
     TotalTimeoutError,
 )
+from angelia.net.addresses import check_port
 from angelia.net.connector import HTTP_SCHEMES, BaseConnector, TCPConnector
 from angelia.net.deadlines import Deadline
 from angelia.net.exchange import Exchange
@@ -79,6 +82,10 @@ MAX_PLANS: Final = 256
 MAX_REDIRECT_CONTENT: Final = 64 * 1024
 
 
+# An authority that nobody reads in two ways, as nearly all are; the others are looked at closely.
+_PLAIN_AUTHORITY: Final = re.compile(r"https?://[A-Za-z0-9.\-]+(?::[0-9]+)?(?:[/?#]|\Z)")
+_AUTHORITY: Final = lazy(r"[^/?#]*//([^/?#]*)")
+
 # Arguments of a call that its request takes under the same name, and the values that say nothing.
 _GIVEN: Final = ("compress", "chunked", "expect100", "server_hostname", "upload_tracker")
 _NOTHING_GIVEN: Final = (None,) * len(_GIVEN)
@@ -92,6 +99,7 @@ class _Hop:
         "auth",
         "cookies",
         "data",
+        "downgraded",
         "extra",
         "foreign",
         "headers",
@@ -128,6 +136,8 @@ class _Hop:
         self.extra = extra
         # Whether a redirect has led away from the origin that the call was for.
         self.foreign = False
+        # Whether it has led from https to http.
+        self.downgraded = False
 
 
 class ClientSession(SessionSettings):
@@ -604,7 +614,12 @@ class ClientSession(SessionSettings):
 
     def _build_url(self, str_or_url: str | URL) -> URL:
         try:
-            url = str_or_url if isinstance(str_or_url, URL) else URL(str_or_url)
+            if isinstance(str_or_url, URL):
+                url = str_or_url
+            else:
+                if not _PLAIN_AUTHORITY.match(str_or_url):
+                    _check_authority(str_or_url)
+                url = URL(str_or_url)
             if self._base_url is not None and not url.absolute:
                 url = self._base_url.join(url)
             if url.absolute or url.scheme:
@@ -647,7 +662,8 @@ class ClientSession(SessionSettings):
             and (self._base_origin is None or same_origin(self._base_origin, hop.url))
         ):
             return self._default_auth
-        if self._trust_env and hop.url.host:
+        # Nor does a password that TLS protected go on without it.
+        if self._trust_env and hop.url.host and not hop.downgraded:
             return await netrc_auth(hop.url.host, use_default=not hop.foreign)
         return None
 
@@ -732,6 +748,10 @@ def _next_hop(hop: _Hop, request: ClientRequest, status: int, redirect: Redirect
         extra,
     )
     following.foreign = hop.foreign or not same
+    following.downgraded = hop.downgraded or (hop.url.scheme, redirect.url.scheme) == (
+        "https",
+        "http",
+    )
     return following
 
 
@@ -748,6 +768,12 @@ def _headers_of(hop: _Hop) -> CIMultiDict[str]:
 
 def _traced_url(hop: _Hop) -> URL:
     return extended_query(hop.url, hop.params) if hop.params else hop.url
+
+
+def _check_authority(url: str) -> None:
+    found = _AUTHORITY.match(url)
+    if found is not None:
+        check_port(found[1])
 
 
 def _checked_proxy(proxy: str) -> URL:

@@ -20,6 +20,7 @@ __all__ = (
     "SocketFactoryType",
     "address_info",
     "check_host",
+    "check_port",
     "interleave",
     "literal_family",
     "literal_result",
@@ -95,6 +96,19 @@ def check_host(host: str) -> socket.AddressFamily | None:
     if all(map(_NUMBER.fullmatch, labels)):
         raise InvalidUrlClientError(host, "is no IPv4 address of four decimal numbers")
     return None
+
+
+def check_port(authority: str) -> None:
+    """Raise `InvalidUrlClientError` where the port in `authority` is not ASCII digits, or nothing.
+
+    RFC 3986 §3.2.3; parsers that use `int` also take ``1_0``, ``+80`` and other digits, so that
+    others see another port.
+    """
+    # The brackets of an IPv6 address hold colons, and so may user and password.
+    host = authority.rpartition("@")[2].rpartition("]")[2]
+    port = host.partition(":")[2]
+    if port and not (port.isascii() and port.isdigit()):
+        raise InvalidUrlClientError(host, "the port is no number")
 
 
 def literal_result(host: str, port: int, family: socket.AddressFamily) -> ResolveResult:
