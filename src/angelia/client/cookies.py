@@ -19,7 +19,6 @@ from typing import Any, Final
 
 from yarl import URL
 
-from angelia.client.cookie_files import load_cookies, save_cookies
 from angelia.client.cookie_store import MAX_PER_DOMAIN, MAX_TOTAL, CookieStore, StoredCookie
 from angelia.client.request_cookies import (
     MAX_HEADER_SIZE,
@@ -430,6 +429,9 @@ class CookieJar(AbstractCookieJar):
 
         The file is replaced as a whole. Cookies of sessions are written too.
         """
+        # Here, since few programs have cookies in files, and what writes them imports much.
+        from angelia.client.cookie_files import save_cookies
+
         save_cookies(self._live(), file_path)
 
     def load(self, file_path: str | os.PathLike[str]) -> None:
@@ -442,6 +444,8 @@ class CookieJar(AbstractCookieJar):
         ValueError or `pickle.UnpicklingError` for other content.
         """
         now = self._now()
+        from angelia.client.cookie_files import load_cookies
+
         self._store.replace(load_cookies(file_path, now), now)
 
 

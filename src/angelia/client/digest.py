@@ -7,7 +7,7 @@ redirect comes here as a request of its own, and is judged by its URL alone.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -219,7 +219,7 @@ class DigestAuthMiddleware:
             # The count goes on.
             session.challenge, session.spaces = challenge, spaces
             return session
-        cnonce = secrets.token_hex(_CNONCE_SIZE)
+        cnonce = os.urandom(_CNONCE_SIZE).hex()
         key = digest_key(challenge, self._login, self._password, cnonce)
         session = self._sessions[origin] = _Session(challenge, key, cnonce, spaces)
         return session

@@ -16,7 +16,6 @@ from yarl import URL
 
 from angelia import hdrs
 from angelia.client.context import RequestContext, SessionRequestContext
-from angelia.client.netrc import netrc_auth
 from angelia.client.proxies import proxy_for
 from angelia.client.redirects import (
     REDIRECT_STATUSES,
@@ -664,6 +663,8 @@ class ClientSession(SessionSettings):
             return self._default_auth
         # Nor does a password that TLS protected go on without it.
         if self._trust_env and hop.url.host and not hop.downgraded:
+            from angelia.client.netrc import netrc_auth
+
             return await netrc_auth(hop.url.host, use_default=not hop.foreign)
         return None
 
@@ -677,6 +678,8 @@ class ClientSession(SessionSettings):
         if auth is None:
             auth = proxy_auth
         if auth is None and proxy.host:
+            from angelia.client.netrc import netrc_auth
+
             auth = await netrc_auth(proxy.host)
         return proxy, auth
 

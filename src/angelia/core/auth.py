@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, Self
 from urllib.parse import quote
@@ -377,6 +376,8 @@ def _hash_name(algorithm: str | None) -> str | None:
     # Letters beyond ASCII have capitals in it: one form of the small s is such a letter.
     if not algorithm.isascii():
         return None
+    import hashlib
+
     name = _HASHES.get(algorithm.upper().removesuffix(_SESSION_SUFFIX))
     return name if name in hashlib.algorithms_available else None
 
@@ -385,6 +386,8 @@ def _hash(algorithm: str | None, data: str | bytes) -> str:
     name = _hash_name(algorithm)
     if name is None:
         raise ValueError(f"cannot compute the digest algorithm {algorithm!r}")
+    import hashlib
+
     # What was received as no UTF-8 goes into the hash as the octets it was.
     octets = data if isinstance(data, bytes) else data.encode("utf-8", "surrogateescape")
     return hashlib.new(name, octets, usedforsecurity=False).hexdigest()

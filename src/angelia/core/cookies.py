@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from http.cookies import CookieError, Morsel
 from typing import Any, Final, TypeVar
 
+from angelia.core.patterns import lazy
+
 __all__ = (
     "MAX_ATTRIBUTE_SIZE",
     "MAX_COOKIE_SIZE",
@@ -53,16 +55,16 @@ MAX_HOST_SIZE: Final = 253
 MAX_TIME: Final = 253402300799.0
 
 # RFC 6265bis §5.6 (1): a control character anywhere drops the cookie; TAB may stand between words.
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL: Final = lazy(r"[\x00-\x08\x0a-\x1f\x7f]")
 # What would end a name or a value, or the field.
-_BREAKS_NAME: Final = re.compile(r"[\x00-\x20\x7f;=,]")
-_BREAKS_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f;]")
+_BREAKS_NAME: Final = lazy(r"[\x00-\x20\x7f;=,]")
+_BREAKS_VALUE: Final = lazy(r"[\x00-\x08\x0a-\x1f\x7f;]")
 
-_OCTAL_ESCAPE: Final = re.compile(r"\\(?:([0-3][0-7][0-7])|(.))", re.DOTALL)
+_OCTAL_ESCAPE: Final = lazy(r"\\(?:([0-3][0-7][0-7])|(.))", re.DOTALL)
 # RFC 2109 §4.1: a value is a token or a quoted string. The set, like the escapes, is that of
 # `http.cookies`, on which many servers are built.
-_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~:]+")
-_TO_ESCAPE: Final = re.compile(r"[^ A-Za-z0-9!#$%&'*+\-.^_`|~:()/<=>?@\[\]{}\u0100-\U0010ffff]")
+_TOKEN: Final = lazy(r"[A-Za-z0-9!#$%&'*+\-.^_`|~:]+")
+_TO_ESCAPE: Final = lazy(r"[^ A-Za-z0-9!#$%&'*+\-.^_`|~:()/<=>?@\[\]{}\u0100-\U0010ffff]")
 
 _TEXT_ATTRIBUTES: Final = frozenset(
     {"expires", "path", "comment", "domain", "max-age", "version", "samesite"}
@@ -226,10 +228,10 @@ def parse_max_age(text: str) -> float | None:
 
 # RFC 6265 §5.1.1: what stands between the parts of a date, and the parts; a part may be followed
 # by anything that is no digit.
-_DATE_DELIMITER: Final = re.compile(r"[\x09\x20-\x2f\x3b-\x40\x5b-\x60\x7b-\x7e]+")
-_TIME: Final = re.compile(r"([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})(?![0-9])")
-_DAY: Final = re.compile(r"([0-9]{1,2})(?![0-9])")
-_YEAR: Final = re.compile(r"([0-9]{2,4})(?![0-9])")
+_DATE_DELIMITER: Final = lazy(r"[\x09\x20-\x2f\x3b-\x40\x5b-\x60\x7b-\x7e]+")
+_TIME: Final = lazy(r"([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})(?![0-9])")
+_DAY: Final = lazy(r"([0-9]{1,2})(?![0-9])")
+_YEAR: Final = lazy(r"([0-9]{2,4})(?![0-9])")
 _MONTHS: Final = {
     name: number
     for number, name in enumerate(

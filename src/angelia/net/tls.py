@@ -10,7 +10,6 @@ then raises `RuntimeError`.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import socket
 import threading
 import warnings
@@ -85,6 +84,8 @@ class Fingerprint:
         ssl_object = transport.get_extra_info("ssl_object")
         if ssl_object is None:
             return
+        import hashlib
+
         certificate = ssl_object.getpeercert(binary_form=True)
         digest = b"" if certificate is None else hashlib.sha256(certificate).digest()
         if digest != self._fingerprint:
