@@ -57,6 +57,8 @@ from typing import Any, Protocol
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from angelia.redaction import shown_headers, shown_url
+
 __all__ = (
     "BadContentDispositionHeader",
     "BadContentDispositionParam",
@@ -456,7 +458,7 @@ class ClientResponseError(ClientError):
 
     def __str__(self) -> str:
         url = getattr(self.request_info, "real_url", None)
-        return f"{self.status}, message={self.message!r}, url={str(url)!r}"
+        return f"{self.status}, message={self.message!r}, url={shown_url(url)!r}"
 
     def __repr__(self) -> str:
         arguments = [repr(self.request_info), repr(self.history)]
@@ -465,7 +467,7 @@ class ClientResponseError(ClientError):
         if self.message != "":
             arguments.append(f"message={self.message!r}")
         if self.headers is not None:
-            arguments.append(f"headers={self.headers!r}")
+            arguments.append(f"headers={shown_headers(self.headers)}")
         return f"{type(self).__name__}({', '.join(arguments)})"
 
     def __copy__(self) -> ClientResponseError:
@@ -517,8 +519,8 @@ class InvalidURL(ClientError, ValueError):
 
     def __str__(self) -> str:
         if self._description:
-            return f"{self._url} - {self._description}"
-        return str(self._url)
+            return f"{shown_url(self._url)} - {self._description}"
+        return shown_url(self._url)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"
@@ -534,6 +536,12 @@ class RedirectClientError(ClientError):
 
 class NonHttpUrlClientError(ClientError):
     """The URL's scheme is none that the connector can handle."""
+
+    def __str__(self) -> str:
+        return ", ".join(map(shown_url, self.args))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
 
 
 class InvalidUrlRedirectClientError(InvalidUrlClientError, RedirectClientError):

@@ -21,6 +21,7 @@ from angelia.errors import (
     NonHttpUrlRedirectClientError,
 )
 from angelia.net.addresses import check_host, check_port
+from angelia.redaction import shown_url
 
 __all__ = (
     "REDIRECT_STATUSES",
@@ -119,7 +120,6 @@ _PARTS: Final = lazy(
     re.DOTALL,
 )
 _CONTROL: Final = lazy(r"[\x00-\x1f\x7f]")
-_PASSWORD: Final = lazy(r"(//[^/?#@:]*):[^/?#]*@")
 # Octets that are no UTF-8 arrive as these.
 _SURROGATE: Final = lazy("[\udc80-\udcff]")
 
@@ -199,7 +199,7 @@ def _percent_encoded(found: re.Match[str]) -> str:
 def _redacted(location: str) -> str:
     """`location` as messages and logs may have it: without password, on one line, printable."""
     visible = _CONTROL.sub(lambda found: f"%{ord(found[0]):02X}", location)
-    return _PASSWORD.sub(r"\1:***@", _SURROGATE.sub(_percent_encoded, visible))
+    return shown_url(_SURROGATE.sub(_percent_encoded, visible))
 
 
 # --- the whole ---------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from angelia.net.payload import PAYLOAD_REGISTRY, BytesPayload, Payload
 from angelia.net.tls import SSLArgument
 from angelia.net.upload import UploadTracker
 from angelia.net.writer import ExchangeWriter
+from angelia.redaction import shown_tuple, shown_url
 from angelia.version import __version__
 
 if TYPE_CHECKING:
@@ -90,6 +91,9 @@ class RequestInfo(_RequestInfoBase):
         real_url: URL | None = None,
     ) -> Self:
         return super().__new__(cls, url, method, headers, url if real_url is None else real_url)
+
+    def __repr__(self) -> str:
+        return shown_tuple(self, self._fields)
 
     # Proxies of multidicts cannot be pickled.
     def __reduce__(self) -> tuple[Any, ...]:
@@ -280,7 +284,7 @@ class ClientRequest:
         return self
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.method} {self.url}>"
+        return f"<{type(self).__name__} {self.method} {shown_url(self.url)}>"
 
     # --- facts ---------------------------------------------------------------------------------
 

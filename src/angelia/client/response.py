@@ -40,6 +40,7 @@ from angelia.net.connector import Connection
 from angelia.net.exchange import Exchange
 from angelia.net.streams import StreamReader
 from angelia.net.timings import Timings
+from angelia.redaction import shown_headers, shown_url
 
 if TYPE_CHECKING:
     from angelia.client.session import ClientSession
@@ -143,12 +144,12 @@ class ClientResponse:
         self._session = session
 
     def __repr__(self) -> str:
-        url = str(self.url).encode("ascii", "backslashreplace").decode("ascii")
+        url = shown_url(self.url).encode("ascii", "backslashreplace").decode("ascii")
         line = f"<{type(self).__name__}({url}) [{self.status} {self.reason}]>"
         return f"{line}\n{self._headers_text()}"
 
     def _headers_text(self) -> str:
-        return "" if self._head is None else f"{self.headers!r}\n"
+        return "" if self._head is None else f"{shown_headers(self.headers)}\n"
 
     async def start(self, connection: Connection | Exchange) -> Self:
         """Wait for the head. For who sends a request by hand; a session has its own way."""
@@ -175,7 +176,7 @@ class ClientResponse:
             if exchange.loop.get_debug():
                 place = "".join(traceback.format_stack(sys._getframe(1)))
             self._guard = _UnclosedGuard(
-                exchange, f"<{self.method} {self._real_url} [{self.status}]>", place
+                exchange, f"<{self.method} {shown_url(self._real_url)} [{self.status}]>", place
             )
 
     # --- facts ---------------------------------------------------------------------------------

@@ -42,28 +42,27 @@ from angelia.client.settings import (
     SessionSettings,
     StatusCheck,
     Unset,
+    check_authority,
     copied_headers,
+    parsed_url,
 )
 from angelia.client.timeouts import ClientTimeout, effective_timeout
 from angelia.client.tracing import Trace
 from angelia.core.auth import BasicAuth
 from angelia.core.h1_wire import HeaderBlock, HeadLimits
 from angelia.core.interface import HttpVersion, HttpVersion11
-from angelia.core.patterns import lazy
 from angelia.errors import (
     ClientConnectionResetError,
     ClientError,
     ClientOSError,
     ClientPayloadError,
     ClientResponseError,
-    InvalidURL,
     InvalidUrlClientError,
     NonHttpUrlClientError,
     ServerDisconnectedError,
     TooManyRedirects,
     TotalTimeoutError,
 )
-from angelia.net.addresses import check_port
 from angelia.net.connector import HTTP_SCHEMES, BaseConnector, TCPConnector
 from angelia.net.deadlines import Deadline
 from angelia.net.exchange import Exchange
@@ -83,7 +82,6 @@ MAX_REDIRECT_CONTENT: Final = 64 * 1024
 
 # An authority that nobody reads in two ways, as nearly all are; the others are looked at closely.
 _PLAIN_AUTHORITY: Final = re.compile(r"https?://[A-Za-z0-9.\-]+(?::[0-9]+)?(?:[/?#]|\Z)")
-_AUTHORITY: Final = lazy(r"[^/?#]*//([^/?#]*)")
 
 # Arguments of a call that its request takes under the same name, and the values that say nothing.
 _GIVEN: Final = ("compress", "chunked", "expect100", "server_hostname", "upload_tracker")
@@ -329,7 +327,7 @@ class ClientSession(SessionSettings):
         if proxy is None:
             proxy = self._default_proxy
         elif not isinstance(proxy, URL):
-            proxy = _checked_proxy(proxy)
+            proxy = parsed_url(proxy, "is no valid URL of a proxy")
         hop = _Hop(
             check_method(method),
             self._build_url(str_or_url),
@@ -617,7 +615,7 @@ class ClientSession(SessionSettings):
                 url = str_or_url
             else:
                 if not _PLAIN_AUTHORITY.match(str_or_url):
-                    _check_authority(str_or_url)
+                    check_authority(str_or_url)
                 url = URL(str_or_url)
             if self._base_url is not None and not url.absolute:
                 url = self._base_url.join(url)
@@ -625,6 +623,9 @@ class ClientSession(SessionSettings):
                 # Fails for a port that is none.
                 _ = url.port
         except ValueError as error:
+            # What the parser says quotes the authority, with the password that may be in it.
+            if "@" in str(error):
+                raise InvalidUrlClientError(str_or_url, "is no valid URL") from None
             raise InvalidUrlClientError(str_or_url, str(error)) from error
         if not url.scheme or not url.raw_host:
             connector = self._connector
@@ -771,19 +772,6 @@ def _headers_of(hop: _Hop) -> CIMultiDict[str]:
 
 def _traced_url(hop: _Hop) -> URL:
     return extended_query(hop.url, hop.params) if hop.params else hop.url
-
-
-def _check_authority(url: str) -> None:
-    found = _AUTHORITY.match(url)
-    if found is not None:
-        check_port(found[1])
-
-
-def _checked_proxy(proxy: str) -> URL:
-    try:
-        return URL(proxy)
-    except ValueError as error:
-        raise InvalidURL(proxy, str(error)) from error
 
 
 async def _check_status(check: StatusCheck, response: ClientResponse) -> None:

@@ -28,9 +28,13 @@ from angelia.client.translation import translated
 from angelia.core.auth import BasicAuth
 from angelia.core.h1_wire import HeaderBlock, HeadLimits
 from angelia.core.interface import HttpVersion, HttpVersion11
+from angelia.core.patterns import lazy
+from angelia.errors import InvalidURL
+from angelia.net.addresses import check_port
 from angelia.net.connector import BaseConnector, TCPConnector
 from angelia.net.deadlines import Deadlines
 from angelia.net.exchange import ExchangeOptions
+from angelia.redaction import shown_url
 
 __all__ = (
     "UNSET",
@@ -153,7 +157,9 @@ class SessionSettings:
         if connector is not None and connector._loop is not loop:
             raise RuntimeError("Session and connector have to use same event loop")
         self._default_auth = auth
-        self._default_proxy = None if proxy is None else URL(proxy)
+        self._default_proxy = (
+            None if proxy is None else parsed_url(proxy, "is no valid URL of a proxy")
+        )
         self._default_proxy_auth = proxy_auth
         self._version = version
         self._json_serialize = json_serialize
@@ -380,12 +386,33 @@ def copied_headers(headers: Any) -> CIMultiDict[str]:
 def _checked_base_url(base_url: str | URL | None) -> URL | None:
     if base_url is None:
         return None
-    url = URL(base_url)
+    url = parsed_url(base_url, "is no valid base_url")
     if not url.absolute or not url.host:
-        raise ValueError(f"base_url must be absolute: {base_url!r}")
+        raise ValueError(f"base_url must be absolute: {shown_url(base_url)!r}")
     if not url.raw_path.endswith("/"):
-        raise ValueError(f"base_url must have a path that ends with '/': {base_url!r}")
+        raise ValueError(f"base_url must have a path that ends with '/': {shown_url(base_url)!r}")
     return url
+
+
+_AUTHORITY: Final = lazy(r"[^/?#]*//([^/?#]*)")
+
+
+def check_authority(url: str) -> None:
+    """ValueError for a text whose port only some parsers take for a number."""
+    found = _AUTHORITY.match(url)
+    if found is not None:
+        check_port(found[1])
+
+
+def parsed_url(url: str | URL, complaint: str) -> URL:
+    """`url` as a URL; `InvalidURL` with `complaint` where it is none, or its port no number."""
+    try:
+        if isinstance(url, str):
+            check_authority(url)
+        return URL(url)
+    except ValueError:
+        # No cause: what the parser says quotes the authority, with the password in it.
+        raise InvalidURL(url, complaint) from None
 
 
 def _session_timeout(

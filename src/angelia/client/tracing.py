@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from multidict import CIMultiDict
 from yarl import URL
 
+from angelia.redaction import shown_tuple
+
 if TYPE_CHECKING:
     from aiosignal import Signal
 
@@ -62,11 +64,17 @@ class _RequestParams(NamedTuple):
     url: URL
     headers: CIMultiDict[str]
 
+    def __repr__(self) -> str:
+        return shown_tuple(self, self._fields)
+
 
 class _ChunkParams(NamedTuple):
     method: str
     url: URL
     chunk: bytes
+
+    def __repr__(self) -> str:
+        return shown_tuple(self, self._fields)
 
 
 class _ResponseParams(NamedTuple):
@@ -75,12 +83,18 @@ class _ResponseParams(NamedTuple):
     headers: CIMultiDict[str]
     response: ClientResponse
 
+    def __repr__(self) -> str:
+        return shown_tuple(self, self._fields)
+
 
 class _ExceptionParams(NamedTuple):
     method: str
     url: URL
     headers: CIMultiDict[str]
     exception: BaseException
+
+    def __repr__(self) -> str:
+        return shown_tuple(self, self._fields)
 
 
 class _HostParams(NamedTuple):

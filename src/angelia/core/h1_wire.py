@@ -16,6 +16,7 @@ from angelia.core.interface import Headers, HttpVersion, HttpVersion11, RequestH
 from angelia.core.patterns import lazy
 from angelia.core.speedups import SPECIAL_RESPONSE_FIELDS, serialize_head
 from angelia.errors import HeadError, LineTooLong, LocalProtocolError
+from angelia.redaction import MASK, SECRET_FIELDS
 
 __all__ = (
     "DECISIVE_FIELDS",
@@ -107,6 +108,18 @@ def excerpt(value: str | bytes | bytearray) -> str:
     start = value[:EXCERPT_SIZE]
     shown = repr(bytes(start) if isinstance(start, bytearray) else start)
     return shown if len(value) <= EXCERPT_SIZE else f"{shown}..."
+
+
+def _excerpt_of_value(name: str, value: str) -> str:
+    """As `excerpt`, for the value of a field, which may be a secret."""
+    return MASK if name.lower() in SECRET_FIELDS else excerpt(value)
+
+
+def _excerpt_of_line(line: bytes) -> str:
+    """As `excerpt`, for what may be a field line."""
+    name = line.partition(b":")[0]
+    is_secret = name.strip(b" \t").lower().decode("latin-1") in SECRET_FIELDS
+    return f"{excerpt(name)} ({MASK})" if is_secret else excerpt(line)
 
 
 def too_long(limits: HeadLimits) -> LineTooLong:
@@ -237,7 +250,7 @@ def _without_line_end(line: bytes, limits: HeadLimits) -> bytes:
         return line[:-1]
     if limits.lenient:
         return line
-    raise HeadError(f"line ends with a bare LF: {excerpt(line)}")
+    raise HeadError(f"line ends with a bare LF: {_excerpt_of_line(line)}")
 
 
 def parse_fields(block: bytes, limits: HeadLimits) -> list[tuple[str, str]]:
@@ -269,10 +282,11 @@ def _parse_field(line: bytes) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     # RFC 9112 §5.1: no whitespace between name and colon; a name is a token.
     if not colon or not _TOKEN.fullmatch(name):
-        raise HeadError(f"not a field line: {excerpt(line)}")
+        raise HeadError(f"not a field line: {_excerpt_of_line(line)}")
     value = value.strip(" \t")
     if _CONTROL.search(value):
-        raise HeadError(f"control character in the value of {excerpt(name)}: {excerpt(value)}")
+        shown = _excerpt_of_value(name, value)
+        raise HeadError(f"control character in the value of {excerpt(name)}: {shown}")
     return name, value
 
 
@@ -280,13 +294,14 @@ def _unfold(fields: list[tuple[str, str]], line: bytes, size: int, limits: HeadL
     # RFC 9112 §5.2: a user agent replaces obsolete folding by spaces; before the first field it
     # would hide that field, and is refused.
     if not limits.lenient or not fields:
-        raise HeadError(f"line begins with whitespace: {excerpt(line)}")
+        raise HeadError(f"line begins with whitespace: {_excerpt_of_line(line)}")
     name, value = fields[-1]
     if size > limits.max_field_size:
         raise _field_too_long(name.encode(), limits)
     folded = line.decode("utf-8", "surrogateescape").strip(" \t")
     if _CONTROL.search(folded):
-        raise HeadError(f"control character in the value of {excerpt(name)}: {excerpt(folded)}")
+        shown = _excerpt_of_value(name, folded)
+        raise HeadError(f"control character in the value of {excerpt(name)}: {shown}")
     fields[-1] = (name, f"{value} {folded}".strip(" \t"))
 
 

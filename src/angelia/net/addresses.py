@@ -99,7 +99,7 @@ def check_host(host: str) -> socket.AddressFamily | None:
 
 
 def check_port(authority: str) -> None:
-    """Raise `InvalidUrlClientError` where the port in `authority` is not ASCII digits, or nothing.
+    """Raise `ValueError` where the port in `authority` is neither ASCII digits nor nothing.
 
     RFC 3986 §3.2.3; parsers that use `int` also take ``1_0``, ``+80`` and other digits, so that
     others see another port.
@@ -108,7 +108,7 @@ def check_port(authority: str) -> None:
     host = authority.rpartition("@")[2].rpartition("]")[2]
     port = host.partition(":")[2]
     if port and not (port.isascii() and port.isdigit()):
-        raise InvalidUrlClientError(host, "the port is no number")
+        raise ValueError("the port is no number")
 
 
 def literal_result(host: str, port: int, family: socket.AddressFamily) -> ResolveResult:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from angelia.redaction import shown, shown_fields
+
 if TYPE_CHECKING:
     from yarl import URL
 
@@ -42,3 +44,8 @@ class ConnectionKey(NamedTuple):
     proxy_auth: BasicAuth | None = None
     proxy_headers: tuple[tuple[str, str], ...] | None = None
     server_hostname: str | None = None
+
+    def __repr__(self) -> str:
+        facts = self._asdict()
+        facts["proxy_headers"] = self.proxy_headers and tuple(shown_fields(self.proxy_headers))
+        return f"{type(self).__name__}({', '.join(f'{k}={shown(v)}' for k, v in facts.items())})"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
@@ -19,6 +19,7 @@ from angelia.core.h1 import H1ClientConnection
 from angelia.core.h1_wire import HeadLimits, serialize_request_head
 from angelia.core.interface import Event, Failed, RequestHead, ResponseHead
 from angelia.errors import ClientHttpProxyError, LocalProtocolError
+from angelia.redaction import shown_tuple
 
 if TYPE_CHECKING:
     from angelia.net.connection_key import ConnectionKey
@@ -40,6 +41,19 @@ class ConnectRequestInfo(NamedTuple):
     method: str
     headers: CIMultiDictProxy[str]
     real_url: URL
+
+    def __repr__(self) -> str:
+        return shown_tuple(self, self._fields)
+
+    # Proxies of multidicts cannot be pickled.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored_info, (self.url, self.method, list(self.headers.items()), self.real_url)
+
+
+def _restored_info(
+    url: URL, method: str, headers: list[tuple[str, str]], real_url: URL
+) -> ConnectRequestInfo:
+    return ConnectRequestInfo(url, method, CIMultiDictProxy(CIMultiDict(headers)), real_url)
 
 
 def proxy_url(proxy: URL) -> URL:
