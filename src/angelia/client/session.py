@@ -739,6 +739,9 @@ def _next_hop(hop: _Hop, request: ClientRequest, status: int, redirect: Redirect
         for name in ("compress", "chunked", "expect100", "upload_tracker"):
             extra.pop(name, None)
     same = redirect.is_same_origin
+    if redirect.url.raw_host != hop.url.raw_host:
+        # The name is that of one host's certificate, and would pass another host for it.
+        extra.pop("server_hostname", None)
     following = _Hop(
         redirect.method,
         redirect.url,

@@ -235,6 +235,9 @@ async def start_tls(
     except TypeError as error:
         # How a loop says that it knows no TLS over transports of this kind, such as TLS itself.
         transport.abort()
+        # Or how asyncio before 3.12 stumbles when it aborts the outer TLS for the inner one's sake.
+        if isinstance(error.__context__, SSLError):
+            raise error.__context__ from None
         raise ClientConnectionError(
             f"{type(loop).__name__} cannot start TLS over {type(transport).__name__}: {error}"
         ) from error
