@@ -32,7 +32,7 @@ async def test_host_only() -> None:
     jar = jar_with("a=1")
     assert jar.header_for(HOST) == "a=1"
     assert jar.header_for(URL("http://sub.example.com/")) == ""
-    assert jar.host_only_cookies == {("example.com", "a")}
+    assert jar.host_only_cookies == {("example.com", "", "a")}
 
 
 @pytest.mark.parametrize(

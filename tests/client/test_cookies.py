@@ -108,7 +108,7 @@ class TestDomain:
         jar = make_jar(line)
         assert jar.header_for(URL("https://EXAMPLE.com./")) == "a=1"
         assert jar.header_for(WWW) == ""
-        assert jar.host_only_cookies == {("example.com", "a")}
+        assert jar.host_only_cookies == {("example.com", "", "a")}
 
     async def test_host_only_after_replacement(self) -> None:
         """Whether a cookie is for its host only is what the last one of its name says."""

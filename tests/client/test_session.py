@@ -235,6 +235,32 @@ class TestRequests:
             assert "Connection: close" in head_of(server.requests[0])
 
 
+class TestCookies:
+    @pytest.mark.parametrize("unsafe", [False, True])
+    async def test_merged_by_name(self, unsafe: bool) -> None:
+        """A `Cookie` field of the caller wins over `cookies`, and those over the jar, by name.
+
+        To IP addresses `cookies` go as the jar's `unsafe` says; what is written as a field, always.
+        """
+        jar = angelia.CookieJar(unsafe=unsafe)
+        jar.update_cookies({"a": "jar", "b": "jar", "c": "jar"})
+        async with (
+            RawServer([OK, OK]) as server,
+            angelia.ClientSession(cookie_jar=jar) as session,
+        ):
+            arguments: dict[str, Any] = {
+                "headers": [("Cookie", "a=field"), ("Cookie", "d=field")],
+                "cookies": {"a": "own", "b": "own"},
+            }
+            await (await session.get(server.url, **arguments)).read()
+            await (await session.get(server.url, headers={"cookie": "a=1"})).read()
+            first, second = server.requests[0].split(b"\r\n\r\n")[:2]
+        own = "own" if unsafe else "jar"
+        assert f"Cookie: a=field; b={own}; c=jar; d=field" in first.decode().split("\r\n")
+        assert first.count(b"Cookie:") == 1
+        assert b"Cookie: a=1; b=jar; c=jar" in second.split(b"\r\n")
+
+
 class TestBodies:
     @pytest.mark.parametrize(
         ("data", "sent", "content_type"),
@@ -458,11 +484,37 @@ class TestBadArguments:
         [("X", "a\r\nB: c"), ("X", "a\nb"), ("X", "\0"), ("X\r\nB", "c"), ("X Y", "c"), ("", "c")],
     )
     async def test_header_injection(self, name: str, value: str) -> None:
-        """A field that would be read as something else is refused before a byte is sent."""
-        async with RawServer([OK]) as server, angelia.ClientSession() as session:
+        """A field that would be read as something else is refused before anything is done."""
+        async with RawServer([OK, OK]) as server, angelia.ClientSession() as session:
             with pytest.raises(ValueError, match=r"header|character|name"):
                 await session.get(server.url, headers={name: value})
-            assert server.requests in ([], [b""])
+            assert server.connections == 0
+            # Nor is a connection lost for it that is there already.
+            await (await session.get(server.url)).read()
+            with pytest.raises(ValueError, match=r"header|character|name"):
+                await session.post(server.url, headers={name: value}, data=b"x")
+            await (await session.get(server.url)).read()
+            assert server.connections == 1
+
+    @pytest.mark.parametrize("value", [1, None, b"x"])
+    async def test_header_of_a_wrong_type(self, value: Any) -> None:
+        """Names and values of fields are str; others are refused before connecting."""
+        async with RawServer([OK]) as server, angelia.ClientSession() as session:
+            with pytest.raises(TypeError):
+                await session.get(server.url, headers={"X": value})
+            with pytest.raises(TypeError):
+                await session.get(server.url, headers={value: "X"})
+            assert server.connections == 0
+
+    @pytest.mark.parametrize("path", ["/a b", "/a\r\nX: y", "/\xe4", "/a\0"])
+    @pytest.mark.parametrize("headers", [None, {"X": "y"}])
+    async def test_target_injection(self, path: str, headers: dict[str, str] | None) -> None:
+        """A URL marked as encoded that would break the request line is refused before connecting."""
+        async with RawServer([OK]) as server, angelia.ClientSession() as session:
+            url = URL(f"{str(server.url)[:-1]}{path}", encoded=True)
+            with pytest.raises(ValueError, match="target"):
+                await session.get(url, headers=headers)
+            assert server.connections == 0
 
     @pytest.mark.parametrize("version", [(2, 0), (1, 1, "x"), ("1\r\nX: y", 1), "1.1\r\nA: b"])
     async def test_version(self, version: Any) -> None:

@@ -63,6 +63,14 @@ class TestTokensAndStrings:
         values = ["keep-alive, Upgrade", " ", ",,\tclose ,"]
         assert parse_token_list(values) == ["keep-alive", "upgrade", "close"]
 
+    def test_other_letters(self) -> None:
+        """Only ASCII letters have a case here: the Kelvin sign stays what it is."""
+        assert parse_token_list(["\u212aeep-Alive, \u0130D, A"]) == [
+            "\u212aeep-Alive",
+            "\u0130D",
+            "a",
+        ]
+
 
 class TestMediaTypes:
     @pytest.mark.parametrize(

@@ -341,7 +341,9 @@ class TestRequests:
         """A block that decides about nothing says so."""
         assert HeaderBlock([("Host", "a"), ("Accept", "b"), ("X-Connection", "c")]).plain
         for name in ("Connection", "UPGRADE", "content-length", "Transfer-encoding"):
-            assert not HeaderBlock([("Host", "a"), (name, "b")]).plain
+            block = HeaderBlock([("Host", "a"), (name, "b"), (name, "c")])
+            assert not block.plain
+            assert block.special == {name.lower(): ["b", "c"]}
 
 
 class TestExcerpts:

@@ -82,8 +82,11 @@ class AbstractCookieJar(Sized, Iterable[Morsel[str]]):
         return MappingProxyType({})
 
     @property
-    def host_only_cookies(self) -> frozenset[tuple[str, str]]:
-        """Domain and name of the cookies that only go back to the very host that set them."""
+    def host_only_cookies(self) -> frozenset[tuple[str, str, str]]:
+        """Domain, path and name of the cookies that only go back to the very host that set them.
+
+        The path is without its last slash, as in `cookies`.
+        """
         return frozenset()
 
     @property
@@ -241,9 +244,11 @@ class CookieJar(AbstractCookieJar):
         return MappingProxyType(found)
 
     @property
-    def host_only_cookies(self) -> frozenset[tuple[str, str]]:
+    def host_only_cookies(self) -> frozenset[tuple[str, str, str]]:
         return frozenset(
-            (cookie.domain, cookie.name) for cookie in self._live() if cookie.host_only
+            (cookie.domain, cookie.path.rstrip("/"), cookie.name)
+            for cookie in self._live()
+            if cookie.host_only
         )
 
     def __len__(self) -> int:

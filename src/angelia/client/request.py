@@ -20,7 +20,8 @@ from angelia import hdrs
 from angelia.client.cookies import request_cookie_header
 from angelia.core.auth import BasicAuth
 from angelia.core.coding import available_codings
-from angelia.core.h1_wire import HeaderBlock
+from angelia.core.cookies import merge_cookie_headers
+from angelia.core.h1_wire import HeaderBlock, request_line
 from angelia.core.interface import HttpVersion, HttpVersion10, HttpVersion11, RequestHead
 from angelia.errors import ClientPayloadError, InvalidUrlClientError, LocalProtocolError
 from angelia.net.addresses import check_host
@@ -143,6 +144,7 @@ class RequestPlan:
         self.original_url = request.original_url
         self.url = request.url
         self.target = request.target()
+        _check_request_line("GET", self.target, HttpVersion11)
         self.key = request.connection_key
         self.block = block if request.auth is None else None
 
@@ -171,6 +173,7 @@ class ClientRequest:
     _force_close = False
     _headers: CIMultiDict[str] | None = None
     _key: ConnectionKey | None = None
+    _sealed: RequestHead | None = None
     _server_hostname: str | None = None
     _skip_auto_headers: CIMultiDict[None] | None = None
     _ssl: SSLArgument = True
@@ -240,8 +243,11 @@ class ClientRequest:
             self.update_auto_headers(skip_auto_headers)
         else:
             _add_missing(self.headers, auto_headers)
-        if cookies or cookie_header:
-            self._set_cookies(cookies, cookie_header)
+        if cookie_header:
+            # What the caller wrote as a field wins over what the session knows.
+            self._set_cookie_field(cookie_header, *self.headers.popall(hdrs.COOKIE, ()))
+        if cookies:
+            self.update_cookies(cookies)
         if data is not None and compress:
             self.update_content_encoding(data)
         if self.auth is not None:
@@ -438,18 +444,14 @@ class ClientRequest:
                 self.headers[name] = value
 
     def update_cookies(self, cookies: Any) -> None:
-        """Add `cookies` to those that the `Cookie` field has."""
+        """Add `cookies` to those that the `Cookie` field has; they replace their namesakes."""
         if cookies:
-            self._set_cookies(cookies, "")
+            present = self.headers.popall(hdrs.COOKIE, ())
+            self._set_cookie_field(*present, request_cookie_header(cookies))
 
-    def _set_cookies(self, cookies: Any, prepared: str) -> None:
-        own = self.headers.popall(hdrs.COOKIE, [])
-        parts = [*own]
-        if prepared:
-            parts.append(prepared)
-        if cookies:
-            parts.append(request_cookie_header(cookies))
-        value = "; ".join(part for part in parts if part)
+    def _set_cookie_field(self, *values: str) -> None:
+        # RFC 6265 §5.4: a request has one `Cookie` field.
+        value = merge_cookie_headers(*values)
         if value:
             self.headers[hdrs.COOKIE] = value
 
@@ -596,15 +598,28 @@ class ClientRequest:
             return str(url)
         return url.raw_path_qs
 
+    def seal(self) -> None:
+        """Serialize the fields for the next attempt to send the request.
+
+        What no request can hold is so refused before anything is done for it: ValueError, or
+        TypeError for a name or value that is no str.
+        """
+        self._sealed = self._head()
+
     def _head(self) -> RequestHead:
+        head = self._sealed
+        if head is not None:
+            self._sealed = None
+            return head
         target = self.target()
         block = self._block
-        if self.proxy is not None and target[:1] != "/":
-            return RequestHead(
-                self.method, target, list(self._headers_for_proxy().items()), self.version
-            )
-        headers = block if block is not None else list(self.headers.items())
-        return RequestHead(self.method, target, headers, self.version)
+        if block is None:
+            headers = self.headers
+            if self.proxy is not None and target[:1] != "/":
+                headers = self._headers_for_proxy()
+            _check_request_line(self.method, target, self.version)
+            block = HeaderBlock(headers.items())
+        return RequestHead(self.method, target, block, self.version)
 
     def _headers_for_proxy(self) -> CIMultiDict[str]:
         headers = self.headers.copy()
@@ -697,6 +712,7 @@ class ClientRequest:
             await self._body.close()
             self._body = BytesPayload(content)
             self.headers[hdrs.CONTENT_LENGTH] = str(len(content))
+            self._sealed = None
 
     async def _upload(self, exchange: Exchange, body: Payload, sock_read: float | None) -> None:
         try:
@@ -774,6 +790,13 @@ class ClientRequest:
 
     def terminate(self) -> None:
         """Give up sending; the session's exchange does what is needed."""
+
+
+def _check_request_line(method: str, target: str, version: HttpVersion) -> None:
+    try:
+        request_line(method, target, version)
+    except LocalProtocolError as error:
+        raise ValueError(str(error)) from error
 
 
 def extended_query(url: URL, params: Any) -> URL:

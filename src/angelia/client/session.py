@@ -181,7 +181,9 @@ class ClientSession(SessionSettings):
         - `params`: what to add to the query: a mapping, pairs, or a str that goes as it is;
         - `data`: the body: bytes-likes, str, files, asynchronous iterables, `FormData` and what it
           takes (mappings, pairs), a `Payload`; or `json`: anything that `json_serialize` takes;
-        - `headers`, `cookies`, `auth`, `skip_auto_headers`: besides, or instead of, the session's;
+        - `headers`, `cookies`, `auth`, `skip_auto_headers`: besides, or instead of, the session's.
+          `cookies` go to hosts that are IP addresses only if the jar is `unsafe`; a `Cookie` field
+          in `headers` wins over them, name by name;
         - `allow_redirects`, `max_redirects` (10, 0 for no limit);
         - `compress`: code the body with ``deflate`` (True) or the coding named;
         - `chunked`: send it chunked; `expect100`: wait for ``100 Continue`` before it;
@@ -561,6 +563,8 @@ class ClientSession(SessionSettings):
         traces = request.traces
         repeated = False
         while True:
+            if request._block is None:
+                request.seal()
             transport = connector.acquire_now(request, traces)
             if transport is None:
                 transport = await connector.acquire(request, traces, call.timeout, deadline)

@@ -79,9 +79,13 @@ def end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 
 def parse_token_list(values: Iterable[str]) -> list[str]:
-    """The members, in lower case, of a list field over all its lines (RFC 9110 §5.6.1)."""
-    members = (part.strip(" \t").lower() for value in values for part in value.split(","))
-    return [member for member in members if member]
+    """The members of a list field over all its lines (RFC 9110 §5.6.1).
+
+    They are in lower case, but for those that have other letters than ASCII's, which are no tokens.
+    """
+    members = (part.strip(" \t") for value in values for part in value.split(","))
+    # str.lower() makes ASCII letters of others: the Kelvin sign is no K.
+    return [member.lower() if member.isascii() else member for member in members if member]
 
 
 # --- parameters --------------------------------------------------------------------------------

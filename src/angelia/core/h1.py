@@ -185,7 +185,11 @@ class H1ClientConnection:
             self._outbox.append(wire)
             self._sending = _DONE
             return
-        special = group_fields(headers, DECISIVE_FIELDS)
+        special: Special
+        if type(headers) is HeaderBlock:
+            special = headers.special
+        else:
+            special = group_fields(headers, DECISIVE_FIELDS)
         writer = _request_writer(special, version)
         upgrade_asked = "upgrade" in special
         framed: list[Buffer] = []

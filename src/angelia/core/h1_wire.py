@@ -29,6 +29,7 @@ __all__ = (
     "group_fields",
     "parse_fields",
     "parse_response_head",
+    "request_line",
     "serialize_request_head",
     "too_long",
 )
@@ -76,17 +77,18 @@ _RESPONSE_START: Final = b"HTTP/1."
 class HeaderBlock(Sequence[tuple[str, str]]):
     """Fields that many requests share: checked and serialized once.
 
-    ValueError for a field that cannot be sent. `plain` says that none of them decides about framing
-    or persistence.
+    ValueError for a field that cannot be sent. `special` has the values of those that decide about
+    framing or persistence by lower-case name; `plain` says that there are none.
     """
 
-    __slots__ = ("pairs", "plain", "wire")
+    __slots__ = ("pairs", "plain", "special", "wire")
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
         self.pairs = tuple(pairs)
         # Without the empty start line that serialize_head() puts before them.
         self.wire = serialize_head("", self.pairs)[2:]
-        self.plain = not any(name.lower() in DECISIVE_FIELDS for name, _ in self.pairs)
+        self.special = group_fields(self.pairs, DECISIVE_FIELDS)
+        self.plain = not self.special
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -322,9 +324,8 @@ def group_fields(fields: Headers, names: Collection[str]) -> dict[str, str | lis
     return groups
 
 
-def serialize_request_head(head: RequestHead) -> bytes:
-    """A request's head on the wire; LocalProtocolError for what could be read as another one."""
-    method, target, version = head.method, head.target, head.version
+def request_line(method: str, target: str, version: HttpVersion) -> str:
+    """A request's first line; LocalProtocolError for what could be read as another one."""
     # RFC 9110 §9.1: a method is a token. RFC 9112 §3: no whitespace inside the request line.
     if not (method.isalpha() and method.isascii()) and not _TOKEN.fullmatch(method):
         raise LocalProtocolError(f"method is not a token: {method!r}")
@@ -332,7 +333,12 @@ def serialize_request_head(head: RequestHead) -> bytes:
         raise LocalProtocolError(f"target has characters that a URL cannot have: {target!r}")
     if version is not HttpVersion11 and version not in ((1, 0), (1, 1)):
         raise LocalProtocolError(f"not a version that can be sent: {version!r}")
-    line = f"{method} {target} HTTP/1.{version.minor}"
+    return f"{method} {target} HTTP/1.{version.minor}"
+
+
+def serialize_request_head(head: RequestHead) -> bytes:
+    """A request's head on the wire; LocalProtocolError for what could be read as another one."""
+    line = request_line(head.method, head.target, head.version)
     headers = head.headers
     if type(headers) is HeaderBlock:
         return b"%b\r\n%b" % (line.encode("ascii"), headers.wire)
