@@ -230,6 +230,31 @@ class TestForwarding:
             assert proxy.connections == 5
             assert connector.stats().idle == 6
 
+    async def test_target(self) -> None:
+        """RFC 9110 §4.2.4: the absolute target has neither credentials nor fragment."""
+        script = Proxy()
+        async with RawServer(script) as proxy, angelia.ClientSession() as session:
+            url = URL(f"http://v:{SECRET}@a.test/x?y=z#part")
+            assert await content(session, url, proxy=proxy.url) == CANARY
+            (head,) = script.heads
+            assert head.startswith(b"GET http://a.test/x?y=z HTTP/1.1\r\n")
+            assert ("host", "a.test") in fields_of(head)
+
+    @pytest.mark.parametrize("octet", ["\r\nX-Evil: 1", "\r", "\n", "\x00"])
+    async def test_injection(self, octet: str) -> None:
+        """What is for the proxy breaks out of its field no more than what is for the target."""
+        script = Proxy()
+        async with RawServer(script) as proxy, angelia.ClientSession() as session:
+            ways: list[dict[str, Any]] = [
+                {"proxy_headers": {"X-Tenant": f"a{octet}"}},
+                {"proxy_headers": {f"X-Tenant{octet}": "a"}},
+                {"headers": {"Host": f"a.test{octet}"}},
+            ]
+            for options in ways:
+                with pytest.raises(ValueError, match="header"):
+                    await session.get("http://a.test/", proxy=proxy.url, **options)
+            assert script.heads == []
+
     async def test_redirect_without_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A hop that goes past the proxy says nothing that was for it."""
         async with RawServer(answer) as server:

@@ -195,7 +195,7 @@ class ClientSession(SessionSettings):
         - `ssl`: True for default verification, False for none, an `ssl.SSLContext`, a
           `Fingerprint`;
           `verify_ssl`, `ssl_context`, `fingerprint` are deprecated; `server_hostname`: the name
-          that the certificate must have;
+          that the certificate must have, until a redirect leads to another host;
         - `trace_request_ctx`: for the trace configurations;
         - `upload_tracker`: an `UploadTracker` that follows the body.
 
