@@ -45,7 +45,9 @@ as attributes, and whoever raises them supplies the facts.
         │   └── LineTooLong
         ├── ContentError
         │   └── IncompleteContent
-        └── PeerClosed
+        ├── HandshakeError
+        ├── PeerClosed
+        └── WebSocketError
 """
 
 from __future__ import annotations
@@ -79,6 +81,7 @@ __all__ = (
     "ContentError",
     "ContentTypeError",
     "EofStream",
+    "HandshakeError",
     "HeadError",
     "IncompleteContent",
     "InvalidURL",
@@ -104,6 +107,7 @@ __all__ = (
     "UnixClientConnectorError",
     "UploadAbortedError",
     "WSServerHandshakeError",
+    "WebSocketError",
 )
 
 
@@ -173,6 +177,40 @@ class PeerClosed(RemoteProtocolError):
     def __init__(self, partial: bytes | bytearray = b"") -> None:
         super().__init__("connection closed before a whole head had come")
         self.partial = bytes(partial)
+
+
+class WebSocketError(RemoteProtocolError):
+    """A WebSocket connection failed; `code` is the close code that says why (RFC 6455 §7.4)."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.args = (code, message)
+        self.code = code
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class HandshakeError(RemoteProtocolError):
+    """An opening handshake breaks RFC 6455 §4.
+
+    `field` is the header field at fault, empty where it is none; `found` is its value, None where
+    it is missing. `status` is what a server answers, with the fields of `headers`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str = "",
+        found: str | None = None,
+        status: int = 400,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(message, status=status)
+        self.field = field
+        self.found = found
+        self.headers = headers
 
 
 # --- the client's tree -------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-/* The leaf loops of the hot path in C: scanning and serializing heads, masking.
+/* The leaf loops of the hot path in C: heads of HTTP/1.x, frames of WebSocket.
 
    Twin of pure.py, which documents each function and owns the tables of names: this module copies
    them when it is imported. Leaves only: no I/O, nothing global, no calls into Python code but to
@@ -803,6 +803,221 @@ mask(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return masked;
 }
 
+/* --- frames of WebSocket --------------------------------------------------------------------- */
+
+/* FIN, any RSV1 and a known opcode, or the same without FIN where it may be fragmented. */
+static inline int
+is_regular_frame(uint8_t first)
+{
+    uint8_t opcode = first & 0x0f;
+    if (first & 0x30) {
+        return 0;
+    }
+    return opcode <= 2 || (opcode >= 8 && opcode <= 10 && (first & 0x80));
+}
+
+typedef struct {
+    const uint8_t *content; /* NULL: not a frame that can be taken */
+    const uint8_t *key;
+    Py_ssize_t length;
+} frame_scan;
+
+/* RFC 6455 §5.2. */
+static frame_scan
+find_frame(const uint8_t *p, const uint8_t *end, int masked, Py_ssize_t max_size)
+{
+    frame_scan none = {NULL, NULL, 0};
+    if (end - p < 2 || !is_regular_frame(p[0]) || (p[1] >> 7) != masked) {
+        return none;
+    }
+    uint64_t length = p[1] & 0x7f;
+    const uint8_t *content = p + 2;
+    if (length >= 126) {
+        if ((p[0] & 0x08) || end - p < 10) {
+            return none;
+        }
+        int octets = length == 126 ? 2 : 8;
+        length = 0;
+        for (int i = 0; i < octets; i++) {
+            length = length << 8 | *content++;
+        }
+        if (length < (octets == 2 ? 126u : 65536u)) {
+            return none;
+        }
+    }
+    const uint8_t *key = content;
+    if (masked) {
+        content += 4;
+    }
+    if (max_size < 0 || length > (uint64_t)max_size || content > end ||
+        length > (uint64_t)(end - content)) {
+        return none;
+    }
+    frame_scan found = {content, key, (Py_ssize_t)length};
+    return found;
+}
+
+/* (end, first octet, content). */
+static PyObject *
+build_frame(const frame_scan *found, const uint8_t *data, uint8_t first, int masked)
+{
+    PyObject *result = PyTuple_New(3);
+    PyObject *end = PyLong_FromSsize_t(found->content - data + found->length);
+    PyObject *first_object = PyLong_FromLong(first);
+    PyObject *content =
+        PyBytes_FromStringAndSize(masked ? NULL : (const char *)found->content, found->length);
+    if (result == NULL || end == NULL || first_object == NULL || content == NULL) {
+        Py_XDECREF(result);
+        Py_XDECREF(end);
+        Py_XDECREF(first_object);
+        Py_XDECREF(content);
+        return NULL;
+    }
+    if (masked && found->length > 0) {
+        mask_octets((uint8_t *)PyBytes_AS_STRING(content), found->content, found->length,
+                    found->key);
+    }
+    PyTuple_SET_ITEM(result, 0, end);
+    PyTuple_SET_ITEM(result, 1, first_object);
+    PyTuple_SET_ITEM(result, 2, content);
+    return result;
+}
+
+static PyObject *
+scan_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    (void)module;
+    if (nargs != 4) {
+        PyErr_Format(PyExc_TypeError, "scan_frame() takes 4 positional arguments, %zd given",
+                     nargs);
+        return NULL;
+    }
+    if (!PyBytes_Check(args[0])) {
+        PyErr_Format(PyExc_TypeError, "scan_frame() wants bytes, not %.100s",
+                     Py_TYPE(args[0])->tp_name);
+        return NULL;
+    }
+    Py_ssize_t start = PyLong_AsSsize_t(args[1]);
+    if (start == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    int masked = PyObject_IsTrue(args[2]);
+    Py_ssize_t max_size = PyLong_AsSsize_t(args[3]);
+    if (masked < 0 || (max_size == -1 && PyErr_Occurred())) {
+        return NULL;
+    }
+    if (start < 0) {
+        PyErr_SetString(PyExc_ValueError, "start is negative");
+        return NULL;
+    }
+    Py_ssize_t size = PyBytes_GET_SIZE(args[0]);
+    const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(args[0]);
+    if (start > size) {
+        start = size;
+    }
+    frame_scan found = find_frame(data + start, data + size, masked, max_size);
+    if (found.content == NULL) {
+        Py_RETURN_NONE;
+    }
+    return build_frame(&found, data, data[start], masked);
+}
+
+/* The frame around `size` octets, masked if there is a key. */
+static PyObject *
+wrap_frame(uint8_t first, const uint8_t *content, Py_ssize_t size, const uint8_t *key)
+{
+    uint8_t head[14];
+    uint8_t bit = key == NULL ? 0 : 0x80;
+    int octets = size < 126 ? 0 : size < 65536 ? 2 : 8;
+    Py_ssize_t used = 2;
+    head[0] = first;
+    head[1] = bit | (uint8_t)(octets == 0 ? size : octets == 2 ? 126 : 127);
+    for (int i = octets - 1; i >= 0; i--) {
+        head[used++] = (uint8_t)((uint64_t)size >> (8 * i));
+    }
+    if (key != NULL) {
+        memcpy(head + used, key, 4);
+        used += 4;
+    }
+    if (size > PY_SSIZE_T_MAX - used) {
+        return PyErr_NoMemory();
+    }
+    PyObject *frame = PyBytes_FromStringAndSize(NULL, used + size);
+    if (frame == NULL) {
+        return NULL;
+    }
+    uint8_t *to = (uint8_t *)PyBytes_AS_STRING(frame);
+    memcpy(to, head, (size_t)used);
+    if (key != NULL) {
+        mask_octets(to + used, content, size, key);
+    }
+    else if (size > 0) {
+        memcpy(to + used, content, (size_t)size);
+    }
+    return frame;
+}
+
+/* The frame around a str in UTF-8 or around a buffer. */
+static PyObject *
+wrap_object(uint8_t first, PyObject *content, const uint8_t *key)
+{
+    if (PyUnicode_Check(content)) {
+        if (PyUnicode_IS_COMPACT_ASCII(content)) {
+            return wrap_frame(first, PyUnicode_1BYTE_DATA(content), PyUnicode_GET_LENGTH(content),
+                              key);
+        }
+        PyObject *octets = PyUnicode_AsUTF8String(content);
+        if (octets == NULL) {
+            return NULL;
+        }
+        PyObject *frame = wrap_frame(first, (const uint8_t *)PyBytes_AS_STRING(octets),
+                                     PyBytes_GET_SIZE(octets), key);
+        Py_DECREF(octets);
+        return frame;
+    }
+    Py_buffer view;
+    if (PyObject_GetBuffer(content, &view, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    PyObject *frame = wrap_frame(first, view.buf, view.len, key);
+    PyBuffer_Release(&view);
+    return frame;
+}
+
+static PyObject *
+serialize_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    (void)module;
+    if (nargs != 3) {
+        PyErr_Format(PyExc_TypeError, "serialize_frame() takes 3 positional arguments, %zd given",
+                     nargs);
+        return NULL;
+    }
+    long first = PyLong_AsLong(args[0]);
+    if (first == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (first < 0 || first > 255) {
+        PyErr_SetString(PyExc_ValueError, "the first octet is none");
+        return NULL;
+    }
+    const uint8_t *key = NULL;
+    if (args[2] != Py_None) {
+        if (!PyBytes_Check(args[2])) {
+            PyErr_Format(PyExc_TypeError, "masking key is not bytes but %.100s",
+                         Py_TYPE(args[2])->tp_name);
+            return NULL;
+        }
+        if (PyBytes_GET_SIZE(args[2]) != 4) {
+            PyErr_Format(PyExc_ValueError, "masking key has %zd bytes, not 4",
+                         PyBytes_GET_SIZE(args[2]));
+            return NULL;
+        }
+        key = (const uint8_t *)PyBytes_AS_STRING(args[2]);
+    }
+    return wrap_object((uint8_t)first, args[1], key);
+}
+
 /* --- the module ------------------------------------------------------------------------------ */
 
 /* Enter one spelling of a name. -1 with an exception. */
@@ -998,6 +1213,12 @@ static PyMethodDef methods[] = {
      "serialize_head(start_line, headers, /)\n--\n\nTwin of angelia.core.pure.serialize_head."},
     {"mask", (PyCFunction)(void (*)(void))mask, METH_FASTCALL,
      "mask(data, key, /)\n--\n\nTwin of angelia.core.pure.mask."},
+    {"scan_frame", (PyCFunction)(void (*)(void))scan_frame, METH_FASTCALL,
+     "scan_frame(data, start, masked, max_size, /)\n--\n\n"
+     "Twin of angelia.core.pure.scan_frame."},
+    {"serialize_frame", (PyCFunction)(void (*)(void))serialize_frame, METH_FASTCALL,
+     "serialize_frame(first, content, key, /)\n--\n\n"
+     "Twin of angelia.core.pure.serialize_frame."},
     {"advise_huge_pages", advise_huge_pages, METH_O,
      "advise_huge_pages(buffer, /)\n--\n\nTwin of angelia.core.pure.advise_huge_pages."},
     {NULL, NULL, 0, NULL},

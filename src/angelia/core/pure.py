@@ -1,9 +1,10 @@
-"""The leaf loops of the hot path in Python: scanning and serializing heads, masking.
+"""The leaf loops of the hot path in Python: heads of HTTP/1.x, frames of WebSocket.
 
-Owns the strict fast path of an HTTP/1.x head, and the tables of well-known fields that
-`_speedups.c` is built from as well. Each function here has a twin in C that behaves the same;
-`speedups` picks one of the two. Knows nothing of leniency, limits' defaults or error classes of the
-protocol: what a scanner does not take for granted it leaves to its caller, by returning None.
+Owns the strict fast path of an HTTP/1.x head and of a WebSocket frame, and the tables of well-known
+fields that `_speedups.c` is built from as well. Each function here has a twin in C that behaves the
+same; `speedups` picks one of the two. Knows nothing of leniency, limits' defaults or error classes
+of the protocol: what a scanner does not take for granted it leaves to its caller, by returning
+None.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cache
+from struct import Struct
 from typing import Final, TypeAlias
 
 from multidict import istr
@@ -24,8 +26,10 @@ __all__ = (
     "Special",
     "advise_huge_pages",
     "mask",
+    "scan_frame",
     "scan_request_head",
     "scan_response_head",
+    "serialize_frame",
     "serialize_head",
 )
 
@@ -406,3 +410,81 @@ def advise_huge_pages(buffer: memoryview, /) -> None:
     """
     if buffer.readonly:
         raise BufferError("the buffer is not writable")
+
+
+# --- frames of WebSocket -----------------------------------------------------------------------
+
+_UINT16: Final = Struct("!H")
+_UINT64: Final = Struct("!Q")
+
+# RFC 6455 §5.2: each length in the shortest form; these are the first that need 2 and 8 octets.
+_MIN_UINT16_LENGTH: Final = 126
+_MIN_UINT64_LENGTH: Final = 1 << 16
+
+# FIN, any RSV1 and a known opcode, or the same without FIN where the opcode may be fragmented.
+_REGULAR_FRAMES: Final = frozenset(
+    fin | rsv1 | opcode
+    for fin, opcodes in ((0x80, (0, 1, 2, 8, 9, 10)), (0, (0, 1, 2)))
+    for rsv1 in (0, 0x40)
+    for opcode in opcodes
+)
+
+
+def scan_frame(
+    data: bytes, start: int, masked: bool, max_size: int, /
+) -> tuple[int, int, bytes] | None:
+    """The WebSocket frame at ``data[start:]``: its end, its first octet, its content unmasked.
+
+    None where the frame is incomplete, not strictly valid (RFC 6455 §5.2: known opcode, RSV2 and
+    RSV3 clear, shortest form of the length, control frames short and whole), not masked as it
+    should be, or longer than `max_size`. Then it is the caller who knows what it is. RSV1 is left
+    to the caller too.
+    """
+    if start < 0:
+        raise ValueError("start is negative")
+    size = len(data)
+    if size - start < 2:
+        return None
+    first = data[start]
+    length = data[start + 1]
+    if first not in _REGULAR_FRAMES or (length >= 0x80) is not masked:
+        return None
+    length &= 0x7F
+    begin = start + 2
+    if length >= 126:
+        long = length == 127
+        if first & 0x08 or size - start < 10:
+            return None
+        length = (_UINT64 if long else _UINT16).unpack_from(data, begin)[0]
+        begin += 8 if long else 2
+        if length < (_MIN_UINT64_LENGTH if long else _MIN_UINT16_LENGTH):
+            return None
+    key = data[begin : begin + 4] if masked else b""
+    begin += len(key)
+    end = begin + length
+    if length > max_size or end > size or (masked and len(key) < 4):
+        return None
+    content = data[begin:end]
+    return end, first, mask(content, key) if masked else content
+
+
+def serialize_frame(
+    first: int, content: str | bytes | bytearray | memoryview, key: bytes | None, /
+) -> bytes:
+    """A WebSocket frame: `first` is its first octet; masked where there is a `key` (RFC 6455 §5.2).
+
+    A str goes out as UTF-8; UnicodeEncodeError where it has lone surrogates. ValueError for a key
+    that has not four octets.
+    """
+    octets = content.encode() if isinstance(content, str) else bytes(content)
+    length = len(octets)
+    bit = 0 if key is None else 0x80
+    if length < _MIN_UINT16_LENGTH:
+        head = bytes((first, bit | length))
+    elif length < _MIN_UINT64_LENGTH:
+        head = bytes((first, bit | 126)) + _UINT16.pack(length)
+    else:
+        head = bytes((first, bit | 127)) + _UINT64.pack(length)
+    if key is None:
+        return head + octets
+    return b"".join((head, key, mask(octets, key)))

@@ -25,8 +25,10 @@ __all__ = (
     "Special",
     "advise_huge_pages",
     "mask",
+    "scan_frame",
     "scan_request_head",
     "scan_response_head",
+    "serialize_frame",
     "serialize_head",
 )
 
@@ -38,8 +40,10 @@ if TYPE_CHECKING or os.environ.get("ANGELIA_PURE") == "1":
     from angelia.core.pure import (
         advise_huge_pages,
         mask,
+        scan_frame,
         scan_request_head,
         scan_response_head,
+        serialize_frame,
         serialize_head,
     )
 
@@ -49,8 +53,10 @@ else:
         from angelia.core._speedups import (
             advise_huge_pages,
             mask,
+            scan_frame,
             scan_request_head,
             scan_response_head,
+            serialize_frame,
             serialize_head,
         )
 
@@ -59,8 +65,10 @@ else:
         from angelia.core.pure import (
             advise_huge_pages,
             mask,
+            scan_frame,
             scan_request_head,
             scan_response_head,
+            serialize_frame,
             serialize_head,
         )
 
