@@ -509,7 +509,7 @@ class TestBadArguments:
     @pytest.mark.parametrize("path", ["/a b", "/a\r\nX: y", "/\xe4", "/a\0"])
     @pytest.mark.parametrize("headers", [None, {"X": "y"}])
     async def test_target_injection(self, path: str, headers: dict[str, str] | None) -> None:
-        """A URL marked as encoded that would break the request line is refused before connecting."""
+        """An encoded URL that would break the request line is refused before connecting."""
         async with RawServer([OK]) as server, angelia.ClientSession() as session:
             url = URL(f"{str(server.url)[:-1]}{path}", encoded=True)
             with pytest.raises(ValueError, match="target"):
