@@ -20,5 +20,8 @@ def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
     module = pure if name == "pure" else importlib.import_module("angelia.core._speedups")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("angelia.core.h1.scan_response_head", module.scan_response_head)
+        patch.setattr("angelia.core.h1_server.scan_request_head", module.scan_request_head)
         patch.setattr("angelia.core.h1_wire.serialize_head", module.serialize_head)
+        patch.setattr("angelia.core.h1_wire.serialize_and_group", module.serialize_and_group)
+        patch.setattr("angelia.core.h1_body.serialize_head", module.serialize_head)
         yield name

@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from angelia.core import h1
+from angelia.core import h1_exchange
 from angelia.core.h1 import MAX_INTERIM_RESPONSES, H1ClientConnection
 from angelia.core.h1_wire import HeaderBlock
 from angelia.core.interface import (
@@ -180,7 +180,7 @@ class TestConnection:
         connection = H1ClientConnection()
         assert connection.send_capacity(1) == 0
         stream_id = ask_again(connection, "POST", [HOST, ("Content-Length", "5")], end=False)
-        assert connection.send_capacity(stream_id) == h1.UNLIMITED
+        assert connection.send_capacity(stream_id) == h1_exchange.UNLIMITED
         assert connection.send_capacity(stream_id + 1) == 0
         connection.acknowledge(stream_id, 100)
         connection.send_content(stream_id, b"hello", end=True)
@@ -644,7 +644,7 @@ class TestUpgrade:
             events = feed(connection, pieces)
             assert content_of(events) == b"\x00\xffHTTP/1.1 200 OK\r\n\r\n"
             assert condition(connection) == "tunnel"
-            assert connection.send_capacity(1) == h1.UNLIMITED
+            assert connection.send_capacity(1) == h1_exchange.UNLIMITED
             connection.send_content(1, b"ping", end=False)
             connection.send_content(1, b"", end=False)
             connection.send_content(1, memoryview(b"pong"), end=True)

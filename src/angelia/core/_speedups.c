@@ -166,6 +166,20 @@ special_key(module_state *state, const uint8_t *name, Py_ssize_t size, int kind)
     return find_name(state, lower, size)->key[kind];
 }
 
+/* Whether a name is that of a special field but for underscores in the place of hyphens. */
+static int
+is_twin(module_state *state, const uint8_t *name, Py_ssize_t size, int kind)
+{
+    uint8_t lower[LONGEST_SPECIAL];
+    if (size > LONGEST_SPECIAL || memchr(name, '_', (size_t)size) == NULL) {
+        return 0;
+    }
+    for (Py_ssize_t i = 0; i < size; i++) {
+        lower[i] = name[i] == '_' ? '-' : name[i];
+    }
+    return special_key(state, lower, size, kind) != NULL;
+}
+
 /* --- scanning -------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -245,6 +259,9 @@ scan_field(module_state *state, head_scan *scan, int kind, PyObject *fields, PyO
     PyObject *name = Py_XNewRef(known->name);
     if (name == NULL) {
         key = special_key(state, start, size, kind);
+        if (kind == REQUEST && key == NULL && is_twin(state, start, size, kind)) {
+            return IRREGULAR;
+        }
         name = text_to_str(start, start + size, 0);
         if (name == NULL) {
             return FAILED;
@@ -344,7 +361,7 @@ scan_request_line(module_state *state, head_scan *scan, int *minor, PyObject **m
         return IRREGULAR;
     }
     const uint8_t *target_start = ++p;
-    while (p < end && *p > 0x20 && *p < 0x7f) {
+    while (p < end && *p > 0x20 && *p < 0x7f && *p != '#' && *p != '\\') {
         p++;
     }
     const uint8_t *target_end = p;
@@ -650,8 +667,27 @@ append_name(head_buffer *buffer, PyObject *name)
     return -1;
 }
 
+/* Where a header's name and value are to be found again. */
+typedef struct {
+    module_state *state;
+    PyObject *special; /* a dict */
+} grouping;
+
+/* `name` is a token, and so ASCII. */
 static int
-append_field(head_buffer *buffer, PyObject *name, PyObject *value)
+group_field(grouping *groups, PyObject *name, PyObject *value)
+{
+    const uint8_t *octets = PyUnicode_1BYTE_DATA(name);
+    Py_ssize_t size = PyUnicode_GET_LENGTH(name);
+    known_name *known = find_name(groups->state, octets, size);
+    PyObject *key = known->name != NULL ? known->key[RESPONSE]
+                                        : special_key(groups->state, octets, size, RESPONSE);
+    return key == NULL ? 0 : add_special(groups->special, key, value);
+}
+
+/* `groups` may be NULL here and below. */
+static int
+append_field(head_buffer *buffer, PyObject *name, PyObject *value, grouping *groups)
 {
     if (!PyUnicode_Check(name)) {
         PyErr_Format(PyExc_TypeError, "header name is not a str but %.100s",
@@ -668,15 +704,15 @@ append_field(head_buffer *buffer, PyObject *name, PyObject *value)
         return -1;
     }
     if (append_name(buffer, name) < 0 || append(buffer, ": ", 2) < 0 ||
-        append_value(buffer, value, name) < 0) {
+        append_value(buffer, value, name) < 0 || append(buffer, "\r\n", 2) < 0) {
         return -1;
     }
-    return append(buffer, "\r\n", 2);
+    return groups == NULL ? 0 : group_field(groups, name, value);
 }
 
 /* One name and value pair: a tuple, or whatever else unpacks into two. */
 static int
-append_pair(head_buffer *buffer, PyObject *pair)
+append_pair(head_buffer *buffer, PyObject *pair, grouping *groups)
 {
     PyObject *both = PyTuple_CheckExact(pair) ? Py_NewRef(pair) : PySequence_Tuple(pair);
     if (both == NULL) {
@@ -688,14 +724,15 @@ append_pair(head_buffer *buffer, PyObject *pair)
                      PyTuple_GET_SIZE(both));
     }
     else {
-        result = append_field(buffer, PyTuple_GET_ITEM(both, 0), PyTuple_GET_ITEM(both, 1));
+        result =
+            append_field(buffer, PyTuple_GET_ITEM(both, 0), PyTuple_GET_ITEM(both, 1), groups);
     }
     Py_DECREF(both);
     return result;
 }
 
 static int
-append_pairs(head_buffer *buffer, PyObject *headers)
+append_pairs(head_buffer *buffer, PyObject *headers, grouping *groups)
 {
 #ifdef Py_GIL_DISABLED
     /* Another thread may change a list while it is read; a tuple is ours. */
@@ -710,19 +747,19 @@ append_pairs(head_buffer *buffer, PyObject *headers)
     /* The size is asked again each time, and each pair held: unpacking one may run Python code. */
     for (Py_ssize_t i = 0; result == 0 && i < PySequence_Fast_GET_SIZE(pairs); i++) {
         PyObject *pair = Py_NewRef(PySequence_Fast_GET_ITEM(pairs, i));
-        result = append_pair(buffer, pair);
+        result = append_pair(buffer, pair, groups);
         Py_DECREF(pair);
     }
     Py_DECREF(pairs);
     return result;
 }
 
+/* A head of the arguments (start_line, headers); its fields go into `groups` as well. */
 static PyObject *
-serialize_head(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+build_wire(const char *function, PyObject *const *args, Py_ssize_t nargs, grouping *groups)
 {
-    (void)module;
     if (nargs != 2) {
-        PyErr_Format(PyExc_TypeError, "serialize_head() takes 2 positional arguments, %zd given",
+        PyErr_Format(PyExc_TypeError, "%s() takes 2 positional arguments, %zd given", function,
                      nargs);
         return NULL;
     }
@@ -737,13 +774,34 @@ serialize_head(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     buffer.size = STACK_SIZE;
     PyObject *head = NULL;
     if (append_value(&buffer, args[0], NULL) == 0 && append(&buffer, "\r\n", 2) == 0 &&
-        append_pairs(&buffer, args[1]) == 0 && append(&buffer, "\r\n", 2) == 0) {
+        append_pairs(&buffer, args[1], groups) == 0 && append(&buffer, "\r\n", 2) == 0) {
         head = PyBytes_FromStringAndSize(buffer.data, (Py_ssize_t)buffer.used);
     }
     if (buffer.data != buffer.stack) {
         PyMem_Free(buffer.data);
     }
     return head;
+}
+
+static PyObject *
+serialize_head(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    (void)module;
+    return build_wire("serialize_head", args, nargs, NULL);
+}
+
+static PyObject *
+serialize_and_group(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    grouping groups = {PyModule_GetState(module), PyDict_New()};
+    if (groups.special == NULL) {
+        return NULL;
+    }
+    PyObject *wire = build_wire("serialize_and_group", args, nargs, &groups);
+    PyObject *result = wire == NULL ? NULL : PyTuple_Pack(2, wire, groups.special);
+    Py_XDECREF(wire);
+    Py_DECREF(groups.special);
+    return result;
 }
 
 /* --- masking --------------------------------------------------------------------------------- */
@@ -1211,6 +1269,9 @@ static PyMethodDef methods[] = {
      "Twin of angelia.core.pure.scan_request_head."},
     {"serialize_head", (PyCFunction)(void (*)(void))serialize_head, METH_FASTCALL,
      "serialize_head(start_line, headers, /)\n--\n\nTwin of angelia.core.pure.serialize_head."},
+    {"serialize_and_group", (PyCFunction)(void (*)(void))serialize_and_group, METH_FASTCALL,
+     "serialize_and_group(start_line, headers, /)\n--\n\n"
+     "Twin of angelia.core.pure.serialize_and_group."},
     {"mask", (PyCFunction)(void (*)(void))mask, METH_FASTCALL,
      "mask(data, key, /)\n--\n\nTwin of angelia.core.pure.mask."},
     {"scan_frame", (PyCFunction)(void (*)(void))scan_frame, METH_FASTCALL,

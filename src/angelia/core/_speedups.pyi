@@ -1,6 +1,6 @@
 from collections.abc import Iterable
 
-from angelia.core.pure import RequestScan, ResponseScan
+from angelia.core.pure import RequestScan, ResponseScan, Special
 
 def scan_response_head(
     data: bytes, start: int, max_line: int, max_field: int, max_fields: int, /
@@ -9,6 +9,9 @@ def scan_request_head(
     data: bytes, start: int, max_line: int, max_field: int, max_fields: int, /
 ) -> RequestScan | None: ...
 def serialize_head(start_line: str, headers: Iterable[tuple[str, str]], /) -> bytes: ...
+def serialize_and_group(
+    start_line: str, headers: Iterable[tuple[str, str]], /
+) -> tuple[bytes, Special]: ...
 def mask(data: bytes | bytearray | memoryview, key: bytes, /) -> bytes: ...
 def advise_huge_pages(buffer: memoryview, /) -> None: ...
 def scan_frame(

@@ -17,22 +17,20 @@ One exchange at a time. No pipelining on the client: one lost response would orp
 
 from __future__ import annotations
 
-import enum
 from typing import ClassVar, Final
 
 from angelia.core.fields import keep_alive_timeout
 from angelia.core.h1_body import (
-    ChunkedWriter,
     ContentReader,
     ContentWriter,
     EofReader,
     HeldWriter,
-    SizedWriter,
     UnframedWriter,
-    parse_content_length,
+    framed_writer,
     response_reader,
     tokens,
 )
+from angelia.core.h1_exchange import UNLIMITED, Half, persistent, without_frames
 from angelia.core.h1_wire import (
     DECISIVE_FIELDS,
     DEFAULT_LIMITS,
@@ -52,7 +50,6 @@ from angelia.core.interface import (
     End,
     Event,
     Failed,
-    HttpVersion,
     HttpVersion10,
     HttpVersion11,
     RequestHead,
@@ -73,21 +70,6 @@ __all__ = ("MAX_INTERIM_RESPONSES", "H1ClientConnection")
 
 # A server that sends informational responses without end would keep a request waiting for ever.
 MAX_INTERIM_RESPONSES: Final = 32
-
-# HTTP/1.1 content goes out as fast as the socket takes it: the transport is what limits it.
-UNLIMITED: Final = 2**31 - 1
-
-
-class Half(enum.IntEnum):
-    """The state of one direction."""
-
-    IDLE = 0
-    HEAD = 1
-    CONTENT = 2
-    TUNNEL = 3
-    DONE = 4
-    CLOSED = 5
-
 
 _IDLE, _HEAD, _CONTENT, _TUNNEL, _DONE, _CLOSED = Half
 
@@ -190,7 +172,7 @@ class H1ClientConnection:
             special = headers.special
         else:
             special = group_fields(headers, DECISIVE_FIELDS)
-        writer = _request_writer(special, version)
+        writer = framed_writer(special, version)
         upgrade_asked = "upgrade" in special
         framed: list[Buffer] = []
         if end:
@@ -205,7 +187,7 @@ class H1ClientConnection:
             writer = HeldWriter()
         self._method = method
         self._upgrade_asked = upgrade_asked
-        self._close_asked = not _persistent(version.minor, tokens(special, "connection"))
+        self._close_asked = not persistent(version.minor, tokens(special, "connection"))
         self._outbox.append(wire)
         self._outbox += framed
         self._writer = None if end else writer
@@ -266,7 +248,7 @@ class H1ClientConnection:
             elif self._receiving is _HEAD:
                 events.append(Failed(self._stream_id, PeerClosed(self._head.octets)))
         except ContentError as error:
-            events.append(Failed(self._stream_id, _without_frames(error)))
+            events.append(Failed(self._stream_id, without_frames(error)))
         self._close()
         return events
 
@@ -369,7 +351,7 @@ class H1ClientConnection:
         if "keep-alive" in special:
             self.idle_timeout = keep_alive_timeout(special["keep-alive"])
         if minor != 1 or "connection" in special:
-            self._close_asked |= not _persistent(minor, tokens(special, "connection"))
+            self._close_asked |= not persistent(minor, tokens(special, "connection"))
         if reader.until_eof or (minor == 0 and "transfer-encoding" in special):
             # RFC 9112 §6.1: an HTTP/1.0 server that sends a transfer coding may not know it.
             self._close_asked = True
@@ -405,7 +387,7 @@ class H1ClientConnection:
 
     def _fail(self, error: RemoteProtocolError, events: list[Event]) -> None:
         busy = self._receiving in (_HEAD, _CONTENT, _TUNNEL)
-        events.append(Failed(self._stream_id if busy else 0, _without_frames(error)))
+        events.append(Failed(self._stream_id if busy else 0, without_frames(error)))
         self._close()
 
     def _close(self) -> None:
@@ -419,51 +401,9 @@ class H1ClientConnection:
 _METHODS_APART: Final = frozenset({"CONNECT", "HEAD"})
 
 
-def _persistent(minor: int, options: list[str]) -> bool:
-    """Whether a message of HTTP/1.`minor` leaves the connection open (RFC 9112 §9.3)."""
-    if "close" in options:
-        return False
-    # A version above 1.1 may have other rules: nothing is taken for granted.
-    return minor == 1 or (minor == 0 and "keep-alive" in options)
-
-
-def _without_frames(error: RemoteProtocolError) -> RemoteProtocolError:
-    # An error that is handed on as a value: its frames would hold the list of events that it is in,
-    # a cycle with all that was received.
-    for found in (error, error.__context__):
-        if found is not None:
-            found.__traceback__ = None
-    return error
-
-
 def _refuse_stray(data: bytes) -> None:
     # RFC 9112 §9.3.1 and §6.3: what follows a complete response was not asked for. It never
     # becomes part of another one: the connection ends. An empty line is forgiven.
     stray = data.lstrip(b"\r\n")
     if stray:
         raise RemoteProtocolError(f"data that no request asked for: {excerpt(stray)}")
-
-
-def _request_writer(special: Special, version: HttpVersion) -> ContentWriter | None:
-    """How a request's content is framed (RFC 9112 §6); None where no field says so."""
-    lengths = special.get("content-length")
-    if "transfer-encoding" in special:
-        # RFC 9112 §6.2: a sender must not send both.
-        if lengths is not None:
-            raise LocalProtocolError("both Content-Length and Transfer-Encoding")
-        # RFC 9112 §6.1: once, and last.
-        codings = tokens(special, "transfer-encoding")
-        if codings[-1:] != ["chunked"] or codings.count("chunked") != 1:
-            raise LocalProtocolError("the last transfer coding of a request must be chunked")
-        if version == HttpVersion10:
-            raise LocalProtocolError("HTTP/1.0 has no chunked transfer coding")
-        return ChunkedWriter()
-    if lengths is None:
-        return None
-    # RFC 9110 §8.6: a list of lengths is forgiven to those who send it, and not sent.
-    if not isinstance(lengths, str) or "," in lengths:
-        raise LocalProtocolError("more than one Content-Length")
-    try:
-        return SizedWriter(parse_content_length([lengths]))
-    except HeadError as error:
-        raise LocalProtocolError(str(error)) from error

@@ -11,9 +11,19 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
 from angelia.core.fields import is_token
-from angelia.core.h1_wire import HeadLimits, excerpt, parse_fields
-from angelia.core.interface import Buffer, Content, End, Event, Special
+from angelia.core.h1_wire import HeadLimits, excerpt, group_fields, parse_fields
+from angelia.core.interface import (
+    Buffer,
+    Content,
+    End,
+    Event,
+    Headers,
+    HttpVersion,
+    HttpVersion10,
+    Special,
+)
 from angelia.core.patterns import lazy
+from angelia.core.speedups import serialize_head
 from angelia.errors import (
     ContentError,
     HeadError,
@@ -26,13 +36,18 @@ __all__ = (
     "ChunkedWriter",
     "ContentReader",
     "ContentWriter",
+    "EmptyWriter",
     "EofReader",
     "HeldWriter",
     "SizedReader",
     "SizedWriter",
     "UnframedWriter",
+    "UnsentWriter",
+    "framed_writer",
     "parse_content_length",
+    "request_reader",
     "response_reader",
+    "response_writer",
     "tokens",
 )
 
@@ -43,12 +58,44 @@ MAX_LENGTH: Final = 2**63 - 1
 # 16 hex digits are 64 bits; no peer has a reason to send more, leading zeros included.
 MAX_CHUNK_SIZE_DIGITS: Final = 16
 
+# RFC 9110 §6.5.1: what frames, routes, selects or protects a message is of no use behind it, and a
+# recipient that merges trailers into the headers must not find it there.
+NO_TRAILERS: Final = frozenset(
+    {
+        "authorization",
+        "cache-control",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "max-forwards",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "set-cookie",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "www-authenticate",
+    }
+)
+
 _DIGITS: Final = lazy(r"[0-9]+")
 # RFC 9112 §7.1: hex digits, then an extension that we skip. The blanks before it are the "bad
 # whitespace" of §7.1.1, which is to be accepted. No control characters but TAB, and CRLF at the end
 # in lenient mode too: §2.2 forgives a bare LF to start lines and fields only, and one that another
 # reader takes for a part of the extension would set the two of us apart.
 _CHUNK_LINE: Final = lazy(rb"([0-9A-Fa-f]+)[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+# The same for requests: an extension has a name (§7.1.1), and nothing stands before the CRLF.
+_STRICT_CHUNK_LINE: Final = lazy(
+    rb"([0-9A-Fa-f]+)(?:[ \t]*;[ \t]*%(token)b"
+    rb'(?:[ \t]*=[ \t]*(?:%(token)b|"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]'
+    rb'|\\[\t\x20-\x7e\x80-\xff])*+"))?)*+\r\n' % {b"token": rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"}
+)
 # How such a line may begin: its first octets, as many as a size and a blank can have.
 _CHUNK_LINE_START: Final = lazy(
     rb"[0-9A-Fa-f]{1,%d}(?:[ \t]*|[ \t]*;[\t\x20-\x7e\x80-\xff]*)\r?" % MAX_CHUNK_SIZE_DIGITS
@@ -138,6 +185,31 @@ def response_reader(
     return EofReader() if read_until_eof else UnreadReader()
 
 
+def request_reader(special: Special, minor: int, limits: HeadLimits) -> ContentReader | None:
+    """How the content of a request is read (RFC 9112 §6.3); None where it has none."""
+    value = special.get("content-length")
+    if "transfer-encoding" in special:
+        # RFC 9112 §6.1: a server may reject what has both; we always do, since two framings are
+        # what request smuggling plays against each other.
+        if value is not None:
+            raise HeadError("both Transfer-Encoding and Content-Length")
+        # RFC 9112 §6.1: HTTP/1.0 has no transfer codings, and who sends one is broken.
+        if minor == 0:
+            raise HeadError("Transfer-Encoding in an HTTP/1.0 request")
+        codings = _members(special, "transfer-encoding")
+        if not _is_chunked(codings):
+            # (4) Without a final chunked nobody knows where a request ends.
+            raise HeadError(f"transfer coding not understood: {excerpt(', '.join(codings))}")
+        return ChunkedReader(limits)
+    if value is None:
+        return None
+    if not isinstance(value, str) or "," in value:
+        values = [value] if isinstance(value, str) else value
+        raise HeadError(f"more than one Content-Length: {excerpt(', '.join(values))}")
+    length = parse_content_length([value])
+    return SizedReader(length) if length else None
+
+
 def _is_chunked(codings: list[str]) -> bool:
     """Whether chunked delimits the content; HeadError where that is not clear."""
     if codings == ["chunked"]:
@@ -153,7 +225,13 @@ def _is_chunked(codings: list[str]) -> bool:
         if odd or not is_token(name):
             raise HeadError(f"not a transfer coding: {excerpt(coding)}")
     if codings[-1] == "chunked" or codings.count("chunked") > 1:
-        raise HeadError(f"transfer coding not understood: {excerpt(', '.join(codings))}")
+        # RFC 9112 §6.1: a server answers 501 to a coding that it does not know; one that applies
+        # chunked twice, or what was struck from the standard, is at fault itself.
+        known = codings.count("chunked") > 1 or "identity" in codings
+        raise HeadError(
+            f"transfer coding not understood: {excerpt(', '.join(codings))}",
+            status=400 if known else 501,
+        )
     return False
 
 
@@ -225,12 +303,22 @@ class EofReader:
 class ChunkedReader:
     """The chunked transfer coding (RFC 9112 §7.1), with limits on all that is not content."""
 
-    __slots__ = ("_expect", "_limits", "_line", "_received", "_remaining", "_trailers", "done")
+    __slots__ = (
+        "_expect",
+        "_limits",
+        "_line",
+        "_pattern",
+        "_received",
+        "_remaining",
+        "_trailers",
+        "done",
+    )
 
     until_eof = False
 
     def __init__(self, limits: HeadLimits) -> None:
         self._limits = limits
+        self._pattern = _CHUNK_LINE if limits.lenient else _STRICT_CHUNK_LINE
         self._remaining = 0
         self._received = 0
         # The start of a line that is not here as a whole yet.
@@ -253,12 +341,12 @@ class ChunkedReader:
 
     def _receive_size(self, stream_id: int, data: bytes, start: int, events: list[Event]) -> int:
         # The common case: the whole line is here.
-        match = None if self._line else _CHUNK_LINE.match(data, start)
+        match = None if self._line else self._pattern.match(data, start)
         if match is not None:
             end = match.end()
         else:
             line, end = self._take_line(data, start, self._limits.max_line_size)
-            match = _CHUNK_LINE.fullmatch(line)
+            match = self._pattern.fullmatch(line)
             if match is None:
                 self._check_partial(line)
                 return end
@@ -288,8 +376,11 @@ class ChunkedReader:
         return line, end
 
     def _line_too_long(self, line: bytes | bytearray, limit: int) -> ContentError:
-        what = "chunk size" if self._expect is ChunkedReader._receive_size else "trailer field"
-        return ContentError(f"line of a {what} is longer than {limit} bytes: {excerpt(line)}")
+        in_size = self._expect is ChunkedReader._receive_size
+        what, status = ("chunk size", 400) if in_size else ("trailer field", 431)
+        return ContentError(
+            f"line of a {what} is longer than {limit} bytes: {excerpt(line)}", status=status
+        )
 
     def _check_partial(self, line: bytes) -> None:
         # What cannot become a chunk size is an error now, not a wait for the end of its line.
@@ -338,7 +429,9 @@ class ChunkedReader:
         trailers = self._trailers
         trailers += line
         if len(trailers) > limits.max_head_size:
-            raise ContentError(f"trailer section is longer than {limits.max_head_size} bytes")
+            raise ContentError(
+                f"trailer section is longer than {limits.max_head_size} bytes", status=431
+            )
         if line in (b"\r\n", b"\n"):
             self._end(stream_id, events)
         return end
@@ -348,7 +441,7 @@ class ChunkedReader:
         try:
             trailers = parse_fields(bytes(self._trailers), self._limits)
         except HeadError as error:
-            raise ContentError(f"in the trailer section: {error}") from error
+            raise ContentError(f"in the trailer section: {error}", status=error.status) from error
         self._trailers.clear()
         self.done = True
         events.append(End(stream_id, trailers))
@@ -362,6 +455,55 @@ class ContentWriter(Protocol):
 
     def send(self, data: Buffer, *, end: bool) -> list[Buffer]:
         """The octets that go out for `data`; LocalProtocolError where it breaks the framing."""
+
+
+def framed_writer(special: Special, version: HttpVersion) -> ContentWriter | None:
+    """How content that is to be sent is framed (RFC 9112 §6); None where no field says so."""
+    lengths = special.get("content-length")
+    if "transfer-encoding" in special:
+        # RFC 9112 §6.2: a sender must not send both.
+        if lengths is not None:
+            raise LocalProtocolError("both Content-Length and Transfer-Encoding")
+        # RFC 9112 §6.1: once, and last.
+        codings = tokens(special, "transfer-encoding")
+        if codings[-1:] != ["chunked"] or codings.count("chunked") != 1:
+            raise LocalProtocolError("the last transfer coding must be chunked")
+        if version == HttpVersion10:
+            raise LocalProtocolError("HTTP/1.0 has no chunked transfer coding")
+        return ChunkedWriter()
+    if lengths is None:
+        return None
+    # RFC 9110 §8.6: a list of lengths is forgiven to those who send it, and not sent.
+    if not isinstance(lengths, str) or "," in lengths:
+        raise LocalProtocolError("more than one Content-Length")
+    try:
+        return SizedWriter(parse_content_length([lengths]))
+    except HeadError as error:
+        raise LocalProtocolError(str(error)) from error
+
+
+def response_writer(
+    status: int, method: str, special: Special, version: HttpVersion
+) -> ContentWriter | None:
+    """How the content of a final response is framed (RFC 9112 §6.3, in its order).
+
+    None where no field says so: then it lasts until the connection ends.
+    """
+    writer = framed_writer(special, version)
+    if status == 204 or (method == "CONNECT" and status < 300):
+        # RFC 9110 §8.6, RFC 9112 §6.1: neither field in these.
+        if writer is not None:
+            raise LocalProtocolError(f"a {status} response to {method} has no framing fields")
+        return UnframedWriter() if method == "CONNECT" else EmptyWriter()
+    if method == "HEAD":
+        return UnsentWriter()
+    if status == 304:
+        return EmptyWriter()
+    # RFC 9110 §15.3.6: 205 has no content, and says so, since there is no rule in §6.3.
+    empty = writer is None or (isinstance(writer, SizedWriter) and writer.length == 0)
+    if status == 205 and not empty:
+        raise LocalProtocolError("a 205 response has no content")
+    return writer
 
 
 class SizedWriter:
@@ -401,6 +543,37 @@ class ChunkedWriter:
         if end:
             wire.append(b"0\r\n\r\n")
         return wire
+
+    def send_trailers(self, trailers: Headers) -> list[Buffer]:
+        """The last chunk and the trailer section (RFC 9112 §7.1.2)."""
+        forbidden = group_fields(trailers, NO_TRAILERS)
+        if forbidden:
+            raise LocalProtocolError(f"not allowed in trailers: {', '.join(forbidden)}")
+        try:
+            # Behind an empty start line: its CRLF is that of the last chunk's size.
+            return [b"0" + serialize_head("", trailers)]
+        except ValueError as error:
+            raise LocalProtocolError(str(error)) from error
+
+
+class EmptyWriter:
+    """A response that never has content."""
+
+    __slots__ = ()
+
+    def send(self, data: Buffer, *, end: bool) -> list[Buffer]:
+        if len(data):
+            raise LocalProtocolError("content in a response that has none")
+        return []
+
+
+class UnsentWriter:
+    """A response to HEAD: what a GET would have got stays here (RFC 9110 §9.3.2)."""
+
+    __slots__ = ()
+
+    def send(self, data: Buffer, *, end: bool) -> list[Buffer]:
+        return []
 
 
 class HeldWriter:

@@ -12,9 +12,22 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple, overload
 
-from angelia.core.interface import Headers, HttpVersion, HttpVersion11, RequestHead, ResponseHead
+from angelia.core.interface import (
+    Headers,
+    HttpVersion,
+    HttpVersion11,
+    RequestHead,
+    ResponseHead,
+    Role,
+    Special,
+)
 from angelia.core.patterns import lazy
-from angelia.core.speedups import SPECIAL_RESPONSE_FIELDS, serialize_head
+from angelia.core.speedups import (
+    SPECIAL_REQUEST_FIELDS,
+    SPECIAL_RESPONSE_FIELDS,
+    serialize_and_group,
+    serialize_head,
+)
 from angelia.errors import HeadError, LineTooLong, LocalProtocolError
 from angelia.redaction import MASK, SECRET_FIELDS
 
@@ -22,15 +35,18 @@ __all__ = (
     "DECISIVE_FIELDS",
     "DEFAULT_LIMITS",
     "MIN_HEAD_SIZE",
+    "REQUEST_LIMITS",
     "HeadBuffer",
     "HeadLimits",
     "HeaderBlock",
     "excerpt",
     "group_fields",
     "parse_fields",
+    "parse_request_head",
     "parse_response_head",
     "request_line",
     "serialize_request_head",
+    "serialize_response_head",
     "too_long",
 )
 
@@ -48,21 +64,27 @@ class HeadLimits(NamedTuple):
     """What a head may measure, in octets and fields.
 
     `lenient`: forgive a server bare LF, folded lines and repeated fields; never what could change
-    where a message ends.
+    where a message ends. `max_size`: the whole head, and once more the trailer section; None makes
+    room for the longest line and field that are allowed.
     """
 
     max_line_size: int = 8190
     max_field_size: int = 8190
     max_headers: int = 128
     lenient: bool = True
+    max_size: int | None = None
 
     @property
     def max_head_size(self) -> int:
-        """The whole head: room for the longest line and field that are allowed."""
+        """The whole head, in octets."""
+        if self.max_size is not None:
+            return self.max_size
         return max(MIN_HEAD_SIZE, self.max_line_size + 2 * self.max_field_size)
 
 
 DEFAULT_LIMITS: Final = HeadLimits()
+# A server forgives nothing: what it reads differently from a proxy in front is an attack.
+REQUEST_LIMITS: Final = HeadLimits(lenient=False)
 
 _STATUS_LINE: Final = lazy(r"HTTP/([0-9])\.([0-9]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\U0010ffff]*))?")
 _TOKEN: Final = lazy(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -70,8 +92,20 @@ _TOKEN: Final = lazy(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL: Final = lazy(r"[\x00-\x08\x0a-\x1f\x7f]")
 # Bare LFs end the search in strict mode too: they are an error then, and not a wait for CRLF.
 _HEAD_END: Final = lazy(rb"\n\r?\n")
+_BARE_CR: Final = lazy(rb"\r(?!\n|\Z)")
 # What all the status lines that we take have in common.
 _RESPONSE_START: Final = b"HTTP/1."
+# RFC 9112 §3. The target's form is for `targets`: here it is visible ASCII without the characters
+# that no form has, and that others take for something else.
+_REQUEST_LINE: Final = lazy(
+    r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21\x22\x24-\x5b\x5d-\x7e]+) HTTP/([0-9])\.([0-9])"
+)
+# How a request line may begin, or an empty line before it.
+_REQUEST_START: Final = lazy(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?: |\Z)|\r\Z|\Z")
+# The first octets are enough to tell a peer that speaks another protocol.
+_REQUEST_START_SIZE: Final = 32
+# RFC 8446 §5.1: a TLS record of a handshake.
+_TLS_START: Final = b"\x16\x03"
 
 
 class HeaderBlock(Sequence[tuple[str, str]]):
@@ -131,28 +165,33 @@ def too_long(limits: HeadLimits) -> LineTooLong:
 
 
 class HeadBuffer:
-    """A response's head that comes in pieces: kept, held to the limits, its end found.
+    """A head that comes in pieces: kept, held to the limits, its end found.
 
-    The work is linear in the octets, however small the pieces are.
+    A client's is for responses, a server's for requests. The work is linear in the octets, however
+    small the pieces are.
     """
 
-    __slots__ = ("_last_line", "_searched", "octets")
+    __slots__ = ("_last_line", "_role", "_searched", "octets")
 
-    def __init__(self) -> None:
+    def __init__(self, role: Role = Role.CLIENT) -> None:
         self.octets = bytearray()
+        self._role = role
         self._searched = 0
         self._last_line = 0
 
     def add(self, data: bytes, limits: HeadLimits) -> tuple[bytes, int, int] | None:
         """All octets so far, where the head begins and ends in them; None while it is not whole.
 
-        HeadError for what cannot become a response, LineTooLong where an incomplete head, or its
+        HeadError for what cannot become such a head, LineTooLong where an incomplete head, or its
         last line, is already beyond the limits.
         """
         octets = self.octets
         octets += data
-        start = _skip_empty_lines(octets)
-        _check_start(octets, start)
+        start = _skip_empty_lines(octets, limits)
+        if self._role is Role.CLIENT:
+            _check_response_start(octets, start)
+        else:
+            _check_request_start(octets, start)
         match = _HEAD_END.search(octets, max(start, self._searched - 2))
         if match is None:
             self._check_incomplete(start, limits)
@@ -176,27 +215,32 @@ class HeadBuffer:
             raise too_long(limits)
         newline = octets.rfind(b"\n", max(start, self._searched))
         if newline >= 0:
+            if self._role is Role.SERVER and self._last_line <= start:
+                # An old client may wait for an answer now (RFC 1945 §4.1).
+                _parse_request_line(bytes(octets[start : octets.index(b"\n", start)]), limits)
             self._last_line = newline + 1
+        if not limits.lenient and _BARE_CR.search(octets, max(start, self._searched - 1)):
+            raise HeadError("head has a bare CR")
         last_line = max(start, self._last_line)
         # The CR of the line's end may be here already, and does not count.
         size = len(octets) - last_line - 1
         if last_line == start and size > limits.max_line_size:
-            raise _start_line_too_long(octets[start : start + EXCERPT_SIZE + 1], limits)
+            raise _start_line_too_long(octets[start : start + EXCERPT_SIZE + 1], limits, self._role)
         if last_line > start and size > limits.max_field_size:
             raise _field_too_long(bytes(octets[last_line : last_line + 128]), limits)
 
 
-def _skip_empty_lines(octets: bytearray) -> int:
+def _skip_empty_lines(octets: bytearray, limits: HeadLimits) -> int:
     start = 0
     for _ in range(MAX_EMPTY_LINES):
         if octets.startswith(b"\r\n", start):
             start += 2
-        elif octets.startswith(b"\n", start):
+        elif limits.lenient and octets.startswith(b"\n", start):
             start += 1
     return start
 
 
-def _check_start(octets: bytearray, start: int) -> None:
+def _check_response_start(octets: bytearray, start: int) -> None:
     # A peer that speaks another protocol is told apart at once, even if it waits for us to go on.
     begun = octets[start : start + len(_RESPONSE_START)]
     # A lone CR may be half of an empty line.
@@ -204,10 +248,21 @@ def _check_start(octets: bytearray, start: int) -> None:
         raise HeadError(f"not an HTTP/1.x response: {excerpt(octets[start:])}")
 
 
-def _start_line_too_long(line: bytes | bytearray, limits: HeadLimits) -> LineTooLong:
+def _check_request_start(octets: bytearray, start: int) -> None:
+    begun = octets[start : start + _REQUEST_START_SIZE]
+    if _REQUEST_START.match(begun) is None:
+        if begun.startswith(_TLS_START):
+            raise HeadError("TLS on a connection for plain HTTP")
+        raise HeadError(f"not an HTTP request: {excerpt(begun)}")
+
+
+def _start_line_too_long(line: bytes | bytearray, limits: HeadLimits, role: Role) -> LineTooLong:
+    # RFC 9110 §15.5.15, RFC 6585 §5.
+    what, status = ("status line", 431) if role is Role.CLIENT else ("request line", 414)
     return LineTooLong(
-        f"status line is longer than {limits.max_line_size} bytes: {excerpt(line)}",
+        f"{what} is longer than {limits.max_line_size} bytes: {excerpt(line)}",
         limit=limits.max_line_size,
+        status=status,
     )
 
 
@@ -234,7 +289,7 @@ def parse_response_head(
 def _parse_status_line(line: bytes, limits: HeadLimits) -> tuple[HttpVersion, int, str]:
     line = _without_line_end(line, limits)
     if len(line) > limits.max_line_size:
-        raise _start_line_too_long(line, limits)
+        raise _start_line_too_long(line, limits, Role.CLIENT)
     # RFC 9112 §4: the space before an absent reason is required; servers leave it out all the same.
     match = _STATUS_LINE.fullmatch(line.decode("utf-8", "surrogateescape"))
     if match is None:
@@ -245,6 +300,35 @@ def _parse_status_line(line: bytes, limits: HeadLimits) -> tuple[HttpVersion, in
     if status < "100":
         raise HeadError(f"status is outside 100-999: {excerpt(line)}")
     return HttpVersion(1, int(minor)), int(status), (reason or "").strip(" \t")
+
+
+def parse_request_head(
+    data: bytes, start: int, end: int, limits: HeadLimits, stream_id: int
+) -> RequestHead:
+    """The request head in ``data[start:end]``, which must be complete."""
+    raw = data[start:end]
+    line, _, rest = raw.partition(b"\n")
+    method, target, version = _parse_request_line(line, limits)
+    fields = parse_fields(rest, limits)
+    for name, _value in fields:
+        if "_" in name and name.lower().replace("_", "-") in SPECIAL_REQUEST_FIELDS:
+            # What stands behind this server may not tell it from the real one, as CGI does not.
+            raise HeadError(f"field {excerpt(name)} looks like another one")
+    special = group_fields(fields, SPECIAL_REQUEST_FIELDS)
+    return RequestHead(method, target, fields, version, stream_id, raw, special)
+
+
+def _parse_request_line(line: bytes, limits: HeadLimits) -> tuple[str, str, HttpVersion]:
+    line = _without_line_end(line, limits)
+    if len(line) > limits.max_line_size:
+        raise _start_line_too_long(line, limits, Role.SERVER)
+    match = _REQUEST_LINE.fullmatch(line.decode("utf-8", "surrogateescape"))
+    if match is None:
+        raise HeadError(f"not an HTTP request line: {excerpt(line)}")
+    method, target, major, minor = match.groups()
+    if major != "1":
+        raise HeadError(f"not HTTP/1.x: {excerpt(line)}", status=505)
+    return method, target, HttpVersion(1, int(minor))
 
 
 def _without_line_end(line: bytes, limits: HeadLimits) -> bytes:
@@ -344,5 +428,22 @@ def serialize_request_head(head: RequestHead) -> bytes:
         return b"%b\r\n%b" % (line.encode("ascii"), headers.wire)
     try:
         return serialize_head(line, headers)
+    except ValueError as error:
+        raise LocalProtocolError(str(error)) from error
+
+
+def serialize_response_head(head: ResponseHead) -> tuple[bytes, Special]:
+    """A response's head on the wire, and its special fields.
+
+    LocalProtocolError for what could be read as another head.
+    """
+    status, version = head.status, head.version
+    if not 100 <= status <= 999:
+        raise LocalProtocolError(f"status is outside 100-999: {status!r}")
+    if version is not HttpVersion11 and version not in ((1, 0), (1, 1)):
+        raise LocalProtocolError(f"not a version that can be sent: {version!r}")
+    try:
+        # RFC 9112 §4: the space behind the status stays where there is no reason.
+        return serialize_and_group(f"HTTP/1.{version.minor} {status} {head.reason}", head.headers)
     except ValueError as error:
         raise LocalProtocolError(str(error)) from error

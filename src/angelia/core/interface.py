@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple, Protocol, TypeAlias
+from types import MappingProxyType
+from typing import ClassVar, Final, NamedTuple, Protocol, TypeAlias
 
 from angelia.errors import RemoteProtocolError
 
@@ -85,14 +86,19 @@ class _Value:
         return f"{type(self).__name__}({', '.join(fields)})"
 
 
+# Of a head that was not received.
+NO_FIELDS: Final[Special] = MappingProxyType({})
+
+
 class RequestHead(_Value):
     """A request's control data and fields (RFC 9110 §6.2, RFC 9112 §3).
 
     `headers` are name and value pairs in their order on the wire; a received value keeps
-    undecodable octets as surrogate escapes.
+    undecodable octets as surrogate escapes. `raw` and `special` are as in `ResponseHead`, and empty
+    for one that is to be sent.
     """
 
-    __slots__ = ("headers", "method", "stream_id", "target", "version")
+    __slots__ = ("headers", "method", "raw", "special", "stream_id", "target", "version")
 
     def __init__(
         self,
@@ -101,12 +107,16 @@ class RequestHead(_Value):
         headers: Headers,
         version: HttpVersion = HttpVersion11,
         stream_id: int = 0,
+        raw: bytes = b"",
+        special: Special = NO_FIELDS,
     ) -> None:
         self.method = method
         self.target = target
         self.headers = headers
         self.version = version
         self.stream_id = stream_id
+        self.raw = raw
+        self.special = special
 
     def _values(self) -> tuple[object, ...]:
         return self.method, self.target, list(self.headers), self.version, self.stream_id

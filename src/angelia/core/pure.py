@@ -29,6 +29,7 @@ __all__ = (
     "scan_frame",
     "scan_request_head",
     "scan_response_head",
+    "serialize_and_group",
     "serialize_frame",
     "serialize_head",
 )
@@ -52,16 +53,26 @@ SPECIAL_RESPONSE_FIELDS: Final = frozenset(
     }
 )
 
-# The same for a server. Host is here because it must come exactly once (RFC 9112 §3.2).
+# The same for a server, and what it asks for in most requests. Host is here because it must come
+# exactly once (RFC 9112 §3.2).
 SPECIAL_REQUEST_FIELDS: Final = frozenset(
     {
+        "accept-encoding",
+        "authorization",
         "connection",
         "content-encoding",
         "content-length",
         "content-type",
+        "cookie",
         "expect",
         "host",
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-range",
+        "if-unmodified-since",
         "keep-alive",
+        "range",
         "trailer",
         "transfer-encoding",
         "upgrade",
@@ -178,6 +189,8 @@ _QUOTED_SIZE: Final = 60
 
 # RFC 9110 §5.6.2.
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# RFC 9112 §3.2 in all its forms, and more: visible ASCII, but no fragment and no backslash.
+_TARGET: Final = re.compile(r"[\x21\x22\x24-\x5b\x5d-\x7e]+")
 # RFC 9110 §5.5: CR, LF and NUL are dangerous in a value, the other controls but TAB are invalid.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -237,7 +250,8 @@ def scan_request_head(
     """The request head at ``data[start:]``: end, minor version, method, target, fields, special.
 
     Like `scan_response_head`, with SPECIAL_REQUEST_FIELDS. The method is a token, the target
-    visible ASCII (RFC 9112 §3), whatever its form.
+    visible ASCII without "#" and backslash (RFC 9112 §3), whatever its form. None as well where a
+    field has the name of a special one but for underscores in the place of hyphens.
     """
     end = data.find(b"\r\n\r\n", start)
     lines = _lines(data, start, end, max_line, max_field, max_fields)
@@ -248,13 +262,14 @@ def scan_request_head(
         return None
     method, target, version = parts
     minor = _REQUEST_VERSIONS.get(version)
-    if minor is None or not _TOKEN.fullmatch(method):
-        return None
-    if not target or not target.isascii() or not target.isprintable():
+    if minor is None or not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
         return None
     found = _fields(lines, _KNOWN_REQUEST, SPECIAL_REQUEST_FIELDS)
     if found is None:
         return None
+    for name, _value in found[0]:
+        if "_" in name and name.lower().replace("_", "-") in SPECIAL_REQUEST_FIELDS:
+            return None
     return end + 4, minor, method, target, found[0], found[1]
 
 
@@ -346,6 +361,20 @@ def serialize_head(start_line: str, headers: Iterable[tuple[str, str]], /) -> by
         return "\r\n".join(lines).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise _unencodable(pairs) from None
+
+
+def serialize_and_group(
+    start_line: str, headers: Iterable[tuple[str, str]], /
+) -> tuple[bytes, Special]:
+    """`serialize_head`, and the values of SPECIAL_RESPONSE_FIELDS among the headers."""
+    pairs = headers if isinstance(headers, (list, tuple)) else list(headers)
+    wire = serialize_head(start_line, pairs)
+    special: Special = {}
+    for name, value in pairs:
+        key = name.lower()
+        if key in SPECIAL_RESPONSE_FIELDS:
+            _add_special(special, key, value)
+    return wire, special
 
 
 def _quoted(name: str) -> str:

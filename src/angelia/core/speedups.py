@@ -28,6 +28,7 @@ __all__ = (
     "scan_frame",
     "scan_request_head",
     "scan_response_head",
+    "serialize_and_group",
     "serialize_frame",
     "serialize_head",
 )
@@ -43,6 +44,7 @@ if TYPE_CHECKING or os.environ.get("ANGELIA_PURE") == "1":
         scan_frame,
         scan_request_head,
         scan_response_head,
+        serialize_and_group,
         serialize_frame,
         serialize_head,
     )
@@ -56,6 +58,7 @@ else:
             scan_frame,
             scan_request_head,
             scan_response_head,
+            serialize_and_group,
             serialize_frame,
             serialize_head,
         )
@@ -68,6 +71,7 @@ else:
             scan_frame,
             scan_request_head,
             scan_response_head,
+            serialize_and_group,
             serialize_frame,
             serialize_head,
         )
