@@ -661,6 +661,8 @@ class ClientRequest:
                 exchange.send_head(self._head(), end=True)
             except LocalProtocolError as error:
                 raise ValueError(str(error)) from error
+            if self._upload_tracker is not None:
+                self._upload_tracker.finish()
             return True
         if (
             type(body) is not BytesPayload
@@ -697,7 +699,6 @@ class ClientRequest:
         for trace in self.traces:
             await trace.send_request_headers(self.method, self.url, self.headers)
         if body is not None:
-            self._uploading = True
             exchange.start_upload(functools.partial(self._upload, exchange, body, sock_read))
             return
         if self._upload_tracker is not None:
@@ -715,6 +716,7 @@ class ClientRequest:
             self._sealed = None
 
     async def _upload(self, exchange: Exchange, body: Payload, sock_read: float | None) -> None:
+        self._uploading = True
         try:
             await self._send_body(exchange, body, sock_read)
         finally:
@@ -767,8 +769,11 @@ class ClientRequest:
             await trace.send_request_chunk_sent(self.method, self.url, chunk)
 
     async def close(self) -> None:
-        """Close the body. Idempotent."""
-        if self._body is not None:
+        """Close the body, at once or when the upload that was given up is over. Idempotent."""
+        if self._uploading:
+            # A generator that is running cannot be closed.
+            self._close_after_upload = True
+        elif self._body is not None:
             await self._body.close()
 
     async def finish(self) -> None:
