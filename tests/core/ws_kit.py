@@ -7,7 +7,7 @@ from typing import Any
 
 from angelia.core.interface import Role
 from angelia.core.pure import serialize_frame
-from angelia.core.ws import WSConnection
+from angelia.core.ws import WSConnection, WSState
 from angelia.core.ws_extensions import PerMessageDeflate
 from angelia.core.ws_frames import FIN, RSV1, Opcode
 from angelia.core.ws_messages import WSMessage, WSMsgType
@@ -50,6 +50,11 @@ def text(content: str | bytes) -> WSMessage:
 
 def binary(content: bytes) -> WSMessage:
     return WSMessage(WSMsgType.BINARY, content, "")
+
+
+def state(ws: WSConnection) -> WSState:
+    """Its state, as a question that may be answered differently each time."""
+    return ws.state
 
 
 def sent(ws: WSConnection) -> bytes:

@@ -907,8 +907,10 @@ find_frame(const uint8_t *p, const uint8_t *end, int masked, Py_ssize_t max_size
     if (masked) {
         content += 4;
     }
-    if (max_size < 0 || length > (uint64_t)max_size || content > end ||
-        length > (uint64_t)(end - content)) {
+    if (content > end || length > (uint64_t)(end - content)) {
+        return none;
+    }
+    if (!(p[0] & 0x08) && (Py_ssize_t)length > max_size) {
         return none;
     }
     frame_scan found = {content, key, (Py_ssize_t)length};

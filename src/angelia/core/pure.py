@@ -466,7 +466,7 @@ def scan_frame(
 
     None where the frame is incomplete, not strictly valid (RFC 6455 §5.2: known opcode, RSV2 and
     RSV3 clear, shortest form of the length, control frames short and whole), not masked as it
-    should be, or longer than `max_size`. Then it is the caller who knows what it is. RSV1 is left
+    should be, or a longer data frame than `max_size`. Then it is the caller who knows what it is. RSV1 is left
     to the caller too.
     """
     if start < 0:
@@ -491,7 +491,7 @@ def scan_frame(
     key = data[begin : begin + 4] if masked else b""
     begin += len(key)
     end = begin + length
-    if length > max_size or end > size or (masked and len(key) < 4):
+    if end > size or (masked and len(key) < 4) or (length > max_size and not first & 0x08):
         return None
     content = data[begin:end]
     return end, first, mask(content, key) if masked else content
