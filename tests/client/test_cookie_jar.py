@@ -35,6 +35,25 @@ async def test_host_only() -> None:
     assert jar.host_only_cookies == {("example.com", "", "a")}
 
 
+async def test_known_choices() -> None:
+    """What was chosen for a URL is chosen anew when a cookie comes, goes or expires; in bounds."""
+    jar = jar_with("a=1")
+    now = 1000.0
+    jar._now = lambda: now
+    assert [jar.header_for(HOST) for _ in range(2)] == ["a=1", "a=1"]
+    assert jar.header_for(HOST, {"b": "2"}) == "a=1; b=2"
+    assert jar.header_for(HOST) == "a=1"
+    jar.update_cookies_from_headers(["a=2", "c=3; Max-Age=5"], HOST)
+    assert [jar.header_for(HOST) for _ in range(2)] == ["a=2; c=3", "a=2; c=3"]
+    now += 5
+    assert jar.header_for(HOST) == "a=2"
+    for number in range(600):
+        assert jar.header_for(HOST / str(number)) == "a=2"
+    assert len(jar._known) <= 256
+    jar.clear()
+    assert jar.header_for(HOST) == ""
+
+
 @pytest.mark.parametrize(
     ("domain", "host", "sent"),
     [

@@ -93,6 +93,7 @@ class CookieStore:
         "_max_total",
         "_plain",
         "_secure",
+        "version",
     )
 
     def __init__(self, max_per_domain: int = MAX_PER_DOMAIN, max_total: int = MAX_TOTAL) -> None:
@@ -101,6 +102,8 @@ class CookieStore:
         self._domains: dict[str, dict[tuple[str, str], StoredCookie]] = {}
         self._count = 0
         self._clock = 0
+        # Another number whenever a cookie came or went.
+        self.version = 0
         # Those that are evicted first come first.
         self._plain: OrderedDict[StoredCookie, None] = OrderedDict()
         self._secure: OrderedDict[StoredCookie, None] = OrderedDict()
@@ -129,6 +132,7 @@ class CookieStore:
 
     def add(self, cookie: StoredCookie, now: float) -> None:
         """Keep `cookie`, in the place of the one with its domain, path and name."""
+        self.version += 1
         self._clock += 1
         cookie.created = cookie.used = self._clock
         key = (cookie.path, cookie.name)
@@ -156,6 +160,7 @@ class CookieStore:
 
     def remove(self, cookie: StoredCookie) -> None:
         """Forget a cookie that is there."""
+        self.version += 1
         group = self._domains[cookie.domain]
         del group[cookie.path, cookie.name]
         del self._order(cookie)[cookie]
@@ -171,6 +176,7 @@ class CookieStore:
 
     def clear(self) -> None:
         """Forget all."""
+        self.version += 1
         self._domains.clear()
         self._plain.clear()
         self._secure.clear()

@@ -63,6 +63,8 @@ logger = logging.getLogger("angelia.client")
 
 # One response may set so many, as in browsers' networks.
 MAX_PER_RESPONSE: Final = 50
+# What was chosen is kept for so many URLs.
+MAX_KNOWN: Final = 256
 # How much of a peer's text one line of the log may hold.
 MAX_LOGGED: Final = 64
 
@@ -221,6 +223,9 @@ class CookieJar(AbstractCookieJar):
         self._is_public_suffix = public_suffix
         self._store = CookieStore(max_per_domain, max_cookies)
         self._now: Callable[[], float] = time.time
+        # What was chosen for a URL, until the store changes.
+        self._known: dict[URL, tuple[tuple[StoredCookie, ...], str]] = {}
+        self._known_version = 0
 
     @property
     def unsafe(self) -> bool:
@@ -371,12 +376,26 @@ class CookieJar(AbstractCookieJar):
 
     def header_for(self, url: URL, cookies: Any = None) -> str:
         own = self._own(url, cookies) if cookies else {}
-        if not self._store:
+        store = self._store
+        if store.has_deadlines:
+            store.expire(self._now())
+        if not store:
             return serialize_cookie_header(own.items()) if own else ""
+        if self._known_version != store.version:
+            self._known.clear()
+            self._known_version = store.version
+        known = self._known.get(url)
+        if known is not None and not own:
+            for cookie in known[0]:
+                store.touch(cookie)
+            return known[1]
         found = self._matching(url)
-        if not found:
-            return serialize_cookie_header(own.items()) if own else ""
-        return join_cookies([(name, cookie.coded) for name, cookie in found.items()], own)
+        header = join_cookies([(name, cookie.coded) for name, cookie in found.items()], own)
+        if not own:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[url] = tuple(found.values()), header
+        return header
 
     def _matching(self, url: URL) -> dict[str, StoredCookie]:
         """The cookies for `url` by name, those with the longest path first (RFC 6265 §5.4)."""
