@@ -32,6 +32,7 @@ from angelia.errors import (
 )
 
 __all__ = (
+    "MAX_LENGTH_DIGITS",
     "ChunkedReader",
     "ChunkedWriter",
     "ContentReader",

@@ -23,6 +23,7 @@ import enum
 from typing import ClassVar, Final
 
 from angelia.core.h1_body import (
+    MAX_LENGTH_DIGITS,
     ChunkedWriter,
     ContentReader,
     ContentWriter,
@@ -87,6 +88,13 @@ class Continue(enum.IntEnum):
     UNASKED = 0
     AWAITED = 1
     SENT = 2
+
+
+_UNASKED, _AWAITED, _SENT = Continue
+
+# Responses that end where other ones do not.
+_METHODS_APART: Final = frozenset({"CONNECT", "HEAD"})
+_STATUSES_APART: Final = frozenset({204, 205, 304})
 
 
 class Backlog:
@@ -175,9 +183,10 @@ class H1ServerConnection:
         # Whether this exchange is the last one; whether the peer has said that it sends no more.
         self._close_asked = False
         self._ended = False
-        self._continue = Continue.UNASKED
-        # The last Host that was found to be one: it hardly ever changes on a connection.
-        self._host = ""
+        self._continue = _UNASKED
+        # The last Host that was found to be one: it hardly ever changes on a connection. No field
+        # has the value that it begins with.
+        self._host = " "
         self._outbox: list[Buffer] = []
         self._head = HeadBuffer(Role.SERVER)
         self._backlog = Backlog()
@@ -232,7 +241,7 @@ class H1ServerConnection:
 
         Not any more once a final head went out, content has come, or 100 was sent.
         """
-        return self._continue is Continue.AWAITED and self._sending is _HEAD
+        return self._continue is _AWAITED and self._sending is _HEAD
 
     # --- sending -------------------------------------------------------------------------------
 
@@ -253,12 +262,32 @@ class H1ServerConnection:
         if not isinstance(head, ResponseHead):
             raise LocalProtocolError("a server sends responses")
         wire, special = serialize_response_head(head)
-        if head.status >= 200:
+        status = head.status
+        if not end and len(special) == 1 and status >= 200 and status not in _STATUSES_APART:
+            # The usual response: a length and content. A shorter way to what `_send_final` does.
+            length, request = special.get("content-length"), self._request
+            if (
+                type(length) is str
+                and length.isdigit()
+                and length.isascii()
+                and len(length) < MAX_LENGTH_DIGITS
+                and request is not None
+                and request.version is HttpVersion11
+                and head.version is HttpVersion11
+                and request.method not in _METHODS_APART
+                and not self._close_asked
+                and self._continue is not _AWAITED
+            ):
+                self._outbox.append(wire)
+                self._writer = SizedWriter(int(length))
+                self._sending = _CONTENT
+                return
+        if status >= 200:
             self._send_final(head, wire, special, end)
-        elif head.status == 101:
+        elif status == 101:
             self._send_switch(wire, special, end)
         else:
-            self._send_interim(head.status, wire, special, end)
+            self._send_interim(status, wire, special, end)
 
     def _send_final(self, head: ResponseHead, wire: bytes, special: Special, end: bool) -> None:
         request, status = self._request, head.status
@@ -267,7 +296,7 @@ class H1ServerConnection:
         if request is not None and request.version == HttpVersion10:
             version = HttpVersion10
         close = self._close_asked
-        if self._continue is Continue.AWAITED:
+        if self._continue is _AWAITED:
             # RFC 9110 §10.1.1: whether the peer still sends the content is for it to decide. We
             # could not tell that content from the next request.
             close = True
@@ -314,9 +343,9 @@ class H1ServerConnection:
         if "content-length" in special or "transfer-encoding" in special:
             raise LocalProtocolError("framing fields in an interim response")
         if status == 100:
-            if self._continue is Continue.SENT:
+            if self._continue is _SENT:
                 raise LocalProtocolError("100 Continue was sent already")
-            self._continue = Continue.SENT
+            self._continue = _SENT
         self._outbox.append(wire)
 
     def _send_switch(self, wire: bytes, special: Special, end: bool) -> None:
@@ -399,12 +428,37 @@ class H1ServerConnection:
         """HTTP/1.1 has no windows."""
 
     def receive_data(self, data: bytes) -> list[Event]:
+        scanned = None
+        if self._receiving is _IDLE:
+            scanned = scan_request_head(data, 0, self._max_line, self._max_field, self._max_fields)
+            # The usual request: without content, all in one read, and no more. What follows is a
+            # shorter way to what `_receive` would do.
+            if scanned is not None:
+                end, minor, method, target, fields, special = scanned
+                if (
+                    end == len(data)
+                    and len(special) == 1
+                    and special.get("host") == self._host
+                    and minor == 1
+                    and target[0] == "/"
+                    and method != "CONNECT"
+                    and end <= self._max_head
+                ):
+                    self._stream_id = stream_id = self._stream_id + 1
+                    head = RequestHead(
+                        method, target, fields, HttpVersion11, stream_id, data, special
+                    )
+                    self._request = head
+                    self._continue = _UNASKED
+                    self._sending = _HEAD
+                    self._receiving = _DONE
+                    return [head, End(stream_id)]
+        elif self._backlog.size:
+            self._backlog.add(data)
+            return self.next_events()
         events: list[Event] = []
-        if self._receiving is _IDLE or not self._backlog.size:
-            self._receive(data, 0, events)
-            return events
-        self._backlog.add(data)
-        return self.next_events()
+        self._receive(data, 0, scanned, events)
+        return events
 
     def next_events(self) -> list[Event]:
         """What follows an exchange that is over, or the octets behind an upgrade.
@@ -416,7 +470,7 @@ class H1ServerConnection:
         if self._receiving is _HEAD or self._receiving is _TUNNEL:
             if self._backlog.size:
                 data, at = self._backlog.take()
-                self._receive(data, at, events)
+                self._receive(data, at, None, events)
             if self._ended:
                 self._receive_end(events)
         self.wants_data = self._backlog.size < MAX_BACKLOG
@@ -453,12 +507,15 @@ class H1ServerConnection:
                 events.append(Failed(0, PeerClosed(partial)))
             self._close()
 
-    def _receive(self, data: bytes, at: int, events: list[Event]) -> None:
+    def _receive(
+        self, data: bytes, at: int, scanned: RequestScan | None, events: list[Event]
+    ) -> None:
         size = len(data)
         try:
             while at < size:
                 if self._receiving is _IDLE or self._receiving is _HEAD:
-                    data, at = self._receive_head(data, at, events)
+                    data, at = self._receive_head(data, at, scanned, events)
+                    scanned = None
                     size = len(data)
                 elif self._reader is not None:
                     at = self._receive_content(self._reader, data, at, events)
@@ -471,12 +528,14 @@ class H1ServerConnection:
         except RemoteProtocolError as error:
             self._fail(error, events)
 
-    def _receive_head(self, data: bytes, at: int, events: list[Event]) -> tuple[bytes, int]:
+    def _receive_head(
+        self, data: bytes, at: int, scanned: RequestScan | None, events: list[Event]
+    ) -> tuple[bytes, int]:
         """Read a head that begins at `at` or before: the octets that it ends in, and where."""
-        if not self._head.octets:
+        if scanned is None and not self._head.octets:
             scanned = self._scan(data, at)
-            if scanned is not None:
-                return data, self._begin_scanned(data, at, scanned, events)
+        if scanned is not None:
+            return data, self._begin_scanned(data, at, scanned, events)
         limits = self._limits
         found = self._head.add(data[at:] if at else data, limits)
         if found is None:
@@ -509,14 +568,15 @@ class H1ServerConnection:
         special, minor, method = head.special, head.version.minor, head.method
         self._check_authority(head)
         reader = None
-        awaited = Continue.UNASKED
+        awaited = _UNASKED
         close = False
         if len(special) > 1 or minor != 1:
             for name in SINGLETONS:
-                if name in special and not isinstance(special[name], str):
+                if type(special.get(name)) is list:
                     raise HeadError(f"more than one {name}")
             reader = request_reader(special, minor, self._limits)
-            close = not persistent(minor, tokens(special, "connection"))
+            if minor != 1 or special.get("connection", "keep-alive") != "keep-alive":
+                close = not persistent(minor, tokens(special, "connection"))
             if reader is not None and "expect" in special and minor:
                 awaited = _awaits_continue(special)
         # RFC 9110 §9.3.6: CONNECT has no content, and what follows it is the tunnel's.
@@ -556,8 +616,8 @@ class H1ServerConnection:
     def _receive_content(
         self, reader: ContentReader, data: bytes, at: int, events: list[Event]
     ) -> int:
-        if self._continue is Continue.AWAITED:
-            self._continue = Continue.UNASKED
+        if self._continue is _AWAITED:
+            self._continue = _UNASKED
         at = reader.receive(self._stream_id, data, at, events)
         if reader.done:
             self._reader = None
@@ -586,7 +646,7 @@ class H1ServerConnection:
             self._stream_id += 1
             self._request = None
             self._sending = _HEAD
-            self._continue = Continue.UNASKED
+            self._continue = _UNASKED
         events.append(Failed(self._stream_id, without_frames(error)))
         self._receiving = _CLOSED
         self._close_asked = True
@@ -616,7 +676,7 @@ def _offered_protocols(request: RequestHead) -> list[str]:
 
 def _awaits_continue(special: Special) -> Continue:
     asked = "100-continue" in tokens(special, "expect")
-    return Continue.AWAITED if asked else Continue.UNASKED
+    return _AWAITED if asked else _UNASKED
 
 
 def understands_expectation(head: RequestHead) -> bool:

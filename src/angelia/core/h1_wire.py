@@ -199,6 +199,8 @@ class HeadBuffer:
             return None
         end = match.end()
         if end - start > limits.max_head_size:
+            if octets.index(b"\n", start) - start > limits.max_line_size + 1:
+                raise _start_line_too_long(octets[start:end], limits, self._role)
             raise too_long(limits)
         whole = bytes(octets)
         self.clear()
@@ -211,8 +213,6 @@ class HeadBuffer:
 
     def _check_incomplete(self, start: int, limits: HeadLimits) -> None:
         octets = self.octets
-        if len(octets) - start > limits.max_head_size:
-            raise too_long(limits)
         newline = octets.rfind(b"\n", max(start, self._searched))
         if newline >= 0:
             if self._role is Role.SERVER and self._last_line <= start:
@@ -228,6 +228,8 @@ class HeadBuffer:
             raise _start_line_too_long(octets[start : start + EXCERPT_SIZE + 1], limits, self._role)
         if last_line > start and size > limits.max_field_size:
             raise _field_too_long(bytes(octets[last_line : last_line + 128]), limits)
+        if len(octets) - start > limits.max_head_size:
+            raise too_long(limits)
 
 
 def _skip_empty_lines(octets: bytearray, limits: HeadLimits) -> int:
