@@ -205,3 +205,61 @@ soups = st.lists(
     ),
     max_size=16,
 ).map(b"".join)
+
+# --- requests ------------------------------------------------------------------------------------
+
+request_lines = st.sampled_from(
+    [
+        *[b"POST / HTTP/1.1\r\n"] * 6,
+        *[b"GET /a?b=c HTTP/1.1\r\n"] * 2,
+        b"HEAD / HTTP/1.1\r\n",
+        b"OPTIONS * HTTP/1.1\r\n",
+        b"GET http://a/b HTTP/1.1\r\n",
+        b"POST / HTTP/1.0\r\n",
+        b"\r\nPOST / HTTP/1.1\r\n",
+        b"POST / HTTP/1.2\r\n",
+        b"POST / HTTP/2.0\r\n",
+        b"POST /#x HTTP/1.1\r\n",
+        b"POST / HTTP/1.1\n",
+        b"GET /\r\n",
+    ]
+)
+
+host_lines = st.sampled_from(
+    [*[b"Host: a\r\n"] * 9, b"Host: a:80\r\n", b"host: A\r\n", b"", b"Host:\r\n", b"Host: a/b\r\n"]
+)
+
+regular_requests = st.tuples(request_lines, host_lines, lines, ends_of_heads, contents).map(
+    b"".join
+)
+
+spoiled_requests = st.builds(_spoil, regular_requests, _changes)
+
+request_soups = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [
+                b"GET / HTTP/1.1",
+                b"POST * HTTP/1.0",
+                b"CONNECT a:1 HTTP/1.1",
+                b"\r\n",
+                b"\r\n\r\n",
+                b"\n",
+                b"\r",
+                b" ",
+                b"Host: a",
+                b"Content-Length: 5",
+                b"Transfer-Encoding: chunked",
+                b"Connection: close",
+                b"Connection: upgrade\r\nUpgrade: x",
+                b"Expect: 100-continue",
+                b"5",
+                b"hello",
+                b"0",
+                b";a",
+            ]
+        ),
+        st.binary(max_size=4),
+    ),
+    max_size=20,
+).map(b"".join)

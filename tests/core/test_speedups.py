@@ -768,3 +768,72 @@ def test_advice_needs_memory_of_its_own(module: Any) -> None:
     """Memory that others may share is refused."""
     with pytest.raises(BufferError):
         module.advise_huge_pages(memoryview(b"abc"))
+
+
+# --- what a server needs of them ---------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize("target", ["/#a", "/\\a", "#", "\\", "/a#", "/a\\"])
+def test_targets_without_fragment_and_backslash(module: Any, target: str) -> None:
+    """RFC 9112 §3.2: no form of a target has either of them."""
+    assert request(module, f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode()) is None
+
+
+@both
+@pytest.mark.parametrize("name", sorted(pure.SPECIAL_REQUEST_FIELDS))
+def test_twins_of_special_fields(module: Any, name: str) -> None:
+    """With underscores for hyphens a special field's name is not scanned; any other name is."""
+    if "-" not in name:
+        return
+    for spelling in (name.replace("-", "_"), name.replace("-", "_", 1).upper()):
+        wire = f"GET / HTTP/1.1\r\n{spelling}: v\r\n\r\n".encode()
+        assert request(module, wire) is None
+        assert fields_of(module, f"{spelling}: v".encode()) == [(spelling, "v")]
+    for other in (f"x_{name}", f"{name}_", "x_y", "_" * 40):
+        wire = f"GET / HTTP/1.1\r\n{other}: v\r\n\r\n".encode()
+        assert request(module, wire)[4] == [(other, "v")]
+
+
+@both
+def test_serialize_and_group(module: Any) -> None:
+    """The wire of serialize_head(), and the special fields among the headers."""
+    headers = [
+        ("Content-LENGTH", "5"),
+        ("A", "b"),
+        ("Set-Cookie", "a=1"),
+        ("set-cookie", "b=2"),
+        ("SET-cookie", "c=3"),
+        (istr("Connection"), "close"),
+    ]
+    for given_headers in (headers, tuple(headers), iter(headers), CIMultiDict(headers).items()):
+        wire, special = module.serialize_and_group("HTTP/1.1 200 OK", given_headers)
+        assert wire == module.serialize_head("HTTP/1.1 200 OK", headers)
+        assert special == {
+            "content-length": "5",
+            "set-cookie": ["a=1", "b=2", "c=3"],
+            "connection": "close",
+        }
+        assert {type(key) for key in special} == {str}
+
+
+@both
+@pytest.mark.parametrize(
+    ("line", "headers", "error"),
+    [
+        ("a\rb", [], ValueError),
+        ("a", [("b", "c\n")], ValueError),
+        ("a", [("b c", "d")], ValueError),
+        ("a", [("b", 1)], TypeError),
+        ("a", None, TypeError),
+    ],
+)
+def test_serialize_and_group_refuses(
+    module: Any, line: str, headers: Any, error: type[Exception]
+) -> None:
+    """It refuses what serialize_head() refuses."""
+    with pytest.raises(error):
+        module.serialize_and_group(line, headers)
+    if module is not pure:
+        with pytest.raises(TypeError, match="2 positional"):
+            module.serialize_and_group(line)
