@@ -156,6 +156,9 @@ class TestConnection:
         assert connection.available_streams == 1
         assert connection.has_windows is False
         assert connection.idle_timeout is None
+        assert connection.wants_data
+        assert not connection.closed
+        assert connection.next_events() == []
 
     def test_numbers(self) -> None:
         """Exchanges have numbers from 1, and events carry them."""

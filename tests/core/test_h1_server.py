@@ -63,6 +63,9 @@ class TestFace:
         connection: HTTPConnection = H1ServerConnection()
         assert connection.available_streams == 0
         assert connection.idle_timeout is None
+        assert connection.wants_data
+        assert not connection.closed
+        assert connection.next_events() == []
         assert not connection.has_windows
         connection.acknowledge(1, 1)
         with pytest.raises(LocalProtocolError):

@@ -78,6 +78,8 @@ class H1ClientConnection:
     """The client's side of an HTTP/1.1 connection; an `HTTPConnection`."""
 
     has_windows: ClassVar[bool] = False
+    # Nothing is received ahead: what no request asked for ends the connection.
+    wants_data: ClassVar[bool] = True
 
     __slots__ = (
         "_close_asked",
@@ -238,6 +240,10 @@ class H1ClientConnection:
         except RemoteProtocolError as error:
             self._fail(error, events)
         return events
+
+    def next_events(self) -> list[Event]:
+        """Nothing is received ahead."""
+        return []
 
     def receive_eof(self) -> list[Event]:
         events: list[Event] = []

@@ -208,8 +208,20 @@ class HTTPConnection(Protocol):
     def idle_timeout(self) -> float | None:
         """For how many seconds the peer said it keeps an idle connection, if it did."""
 
+    @property
+    def wants_data(self) -> bool:
+        """False while so much was received ahead that the socket should not be read."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can happen: what is to be sent goes out, and then it ends."""
+
     def receive_data(self, data: bytes) -> list[Event]:
         """Parse what the socket gave. Never raises for what a peer sent: see `Failed`."""
+
+    def next_events(self) -> list[Event]:
+        """What was received ahead and may be looked at now: to be asked for when a response has
+        ended, or an upgrade was accepted, until there is none."""
 
     def receive_eof(self) -> list[Event]:
         """The peer will send no more."""
