@@ -466,8 +466,8 @@ def scan_frame(
 
     None where the frame is incomplete, not strictly valid (RFC 6455 §5.2: known opcode, RSV2 and
     RSV3 clear, shortest form of the length, control frames short and whole), not masked as it
-    should be, or a longer data frame than `max_size`. Then it is the caller who knows what it is. RSV1 is left
-    to the caller too.
+    should be, or a longer data frame than `max_size`. Then it is the caller who knows what it is.
+    RSV1 is left to the caller too.
     """
     if start < 0:
         raise ValueError("start is negative")

@@ -188,6 +188,8 @@ class WSConnection:
         "_carry",
         "_decode_text",
         "_deflater",
+        "_fragment_deflater",
+        "_fragmented",
         "_incoming",
         "_inflated",
         "_inflater",
@@ -199,7 +201,6 @@ class WSConnection:
         "_pool",
         "_pool_at",
         "_random_bytes",
-        "_sending",
         "_unmasks",
         "close_code",
         "close_reason",
@@ -249,8 +250,9 @@ class WSConnection:
         self._deflater: MessageDeflater | None = None
         if deflate is not None:
             self._begin_deflate(deflate, level)
-        # The message that is being sent in fragments: whether it is compressed.
-        self._sending: bool | None = None
+        # While a message is sent in fragments; and with what its rest is compressed, if it is.
+        self._fragmented = False
+        self._fragment_deflater: MessageDeflater | None = None
         self._outbox: list[Buffer] = []
         self._pongs = 0
         self._latest_ping: bytes | None = None
@@ -521,7 +523,7 @@ class WSConnection:
     def _send_message(self, first: int, data: str | Buffer, compress: bool | None) -> None:
         if self.state is not _OPEN:
             self._step(_Action.SEND)
-        if self._sending is not None:
+        if self._fragmented:
             raise LocalProtocolError("no message can begin within a fragmented one")
         if self._deflater is not None and (compress is None or compress):
             data = self._deflater.deflate(_octets(data))
@@ -560,23 +562,24 @@ class WSConnection:
 
     def _send_beginning(self, opcode: Opcode, data: str | Buffer, compress: bool | None) -> None:
         self._step(_Action.SEND)
-        if self._sending is not None:
+        if self._fragmented:
             raise LocalProtocolError("no message can begin within a fragmented one")
-        self._sending = self._deflater is not None and (compress is None or compress)
-        if self._sending:
-            self._put(opcode | RSV1, self._deflated(data, fin=False))
-        else:
+        deflater = self._deflater if compress is None or compress else None
+        if deflater is None:
             self._put(opcode, data)
+        else:
+            self._put(opcode | RSV1, deflater.deflate(_octets(data), fin=False))
+        self._fragmented = True
+        self._fragment_deflater = deflater
 
     def _send_continuation(self, data: str | Buffer, *, fin: bool) -> None:
         self._step(_Action.SEND)
-        if self._sending is None:
+        if not self._fragmented:
             raise LocalProtocolError("no message was begun that could be continued")
-        if self._sending:
-            data = self._deflated(data, fin=fin)
+        if self._fragment_deflater is not None:
+            data = self._fragment_deflater.deflate(_octets(data), fin=fin)
         self._put(FIN if fin else 0, data)
-        if fin:
-            self._sending = None
+        self._fragmented = not fin
 
     def _send_control(self, opcode: Opcode, body: bytes) -> None:
         if opcode is Opcode.CLOSE:
@@ -619,11 +622,6 @@ class WSConnection:
         self._outbox = []
         self._pongs = 0
         return outbox
-
-    def _deflated(self, data: str | Buffer, *, fin: bool) -> bytes:
-        if self._deflater is None:
-            raise LocalProtocolError("nothing was agreed on to compress with")
-        return self._deflater.deflate(_octets(data), fin=fin)
 
     def _put_latest_pong(self) -> None:
         content, self._latest_ping = self._latest_ping, None

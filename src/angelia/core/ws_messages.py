@@ -12,7 +12,7 @@ import json
 from codecs import utf_8_decode
 from collections.abc import Callable
 from io import BytesIO, StringIO
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from angelia.core.deflate import MessageInflater
 from angelia.core.interface import Buffer
@@ -30,6 +30,10 @@ __all__ = (
     "decode_text",
     "not_text",
 )
+
+
+# So many pieces of text are joined at a time.
+JOINED_PIECES: Final = 256
 
 
 class WSMsgType(enum.IntEnum):
@@ -144,17 +148,26 @@ class _Utf8:
 class TextGatherer:
     """Text as str."""
 
-    __slots__ = ("_text", "_utf8")
+    __slots__ = ("_pieces", "_text", "_utf8")
 
     def __init__(self) -> None:
         self._utf8 = _Utf8()
         self._text = StringIO()
+        # StringIO keeps up to 100000 pieces apart, and a short one takes many times its length.
+        self._pieces: list[str] = []
 
     def add(self, octets: Buffer) -> None:
-        self._text.write(self._utf8.decode(octets))
+        self._pieces.append(self._utf8.decode(octets))
+        if len(self._pieces) >= JOINED_PIECES:
+            self._join()
+
+    def _join(self) -> None:
+        self._text.write("".join(self._pieces))
+        self._pieces.clear()
 
     def finish(self) -> str:
         self._utf8.finish()
+        self._join()
         return self._text.getvalue()
 
 
