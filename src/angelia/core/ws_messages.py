@@ -11,7 +11,7 @@ import enum
 import json
 from codecs import utf_8_decode
 from collections.abc import Callable
-from io import BytesIO, StringIO
+from io import StringIO
 from typing import Any, Final, NamedTuple, Protocol
 
 from angelia.core.deflate import MessageInflater
@@ -32,7 +32,7 @@ __all__ = (
 )
 
 
-# So many pieces of text are joined at a time.
+# So many pieces are joined at a time.
 JOINED_PIECES: Final = 256
 
 
@@ -108,17 +108,22 @@ class Gatherer(Protocol):
 class BinaryGatherer:
     """Content as it is."""
 
-    __slots__ = ("_content",)
+    __slots__ = ("_joined", "_pieces")
 
     def __init__(self) -> None:
-        # It grows in place, and gives its memory away without copying it.
-        self._content = BytesIO()
+        self._pieces: list[bytes] = []
+        # Of short pieces the objects would take more than the octets.
+        self._joined: list[bytes] = []
 
     def add(self, octets: Buffer) -> None:
-        self._content.write(octets)
+        # What came as octets of its own is kept as it is; a view would keep all of its read.
+        self._pieces.append(bytes(octets))
+        if len(self._pieces) >= JOINED_PIECES:
+            self._joined.append(b"".join(self._pieces))
+            self._pieces.clear()
 
     def finish(self) -> bytes:
-        return self._content.getvalue()
+        return b"".join(self._joined + self._pieces)
 
 
 class _Utf8:
@@ -171,22 +176,22 @@ class TextGatherer:
         return self._text.getvalue()
 
 
-class CheckedGatherer:
+class CheckedGatherer(BinaryGatherer):
     """Text as the octets that came, checked all the same."""
 
-    __slots__ = ("_content", "_utf8")
+    __slots__ = ("_utf8",)
 
     def __init__(self) -> None:
+        super().__init__()
         self._utf8 = _Utf8()
-        self._content = BytesIO()
 
     def add(self, octets: Buffer) -> None:
         self._utf8.decode(octets)
-        self._content.write(octets)
+        super().add(octets)
 
     def finish(self) -> bytes:
         self._utf8.finish()
-        return self._content.getvalue()
+        return super().finish()
 
 
 class InflatingGatherer:
