@@ -4,6 +4,9 @@ Owns every exception class that leaves the library, and the protocol errors that
 `net` or `client` translates. Knows nothing of sockets, connections or requests: errors carry facts
 as attributes, and whoever raises them supplies the facts.
 
+Every error can be pickled and copied, with all its attributes. As with all exceptions its cause
+does not travel in a pickle; a copy has it.
+
 ::
 
     ClientError
@@ -25,6 +28,7 @@ as attributes, and whoever raises them supplies the facts.
     │           │   └── PoolTimeoutError
     │           └── SocketTimeoutError
     ├── ClientPayloadError
+    │   └── MultipartError                      (ValueError)
     ├── ClientResponseError
     │   ├── ClientHttpProxyError
     │   ├── ContentTypeError
@@ -38,6 +42,8 @@ as attributes, and whoever raises them supplies the facts.
     ├── RedirectClientError
     └── UploadAbortedError
     TotalTimeoutError                           (TimeoutError)
+    EofStream
+    PartTooLargeError                           (ValueError)
     ProtocolError                               raised by `core`, translated by the roles
     ├── LocalProtocolError                      we, or our caller, did what the protocol forbids
     └── RemoteProtocolError                     the peer did
@@ -52,14 +58,24 @@ as attributes, and whoever raises them supplies the facts.
 
 from __future__ import annotations
 
+import copy
 import enum
-import ssl
 import warnings
-from typing import Any, Protocol
+from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from angelia.redaction import shown_headers, shown_url
+from angelia.redaction import shown_headers, shown_tuple, shown_url
+
+try:
+    from ssl import CertificateError, SSLError
+except ImportError:
+    # A Python without the module raises none of these errors, but has the classes.
+    SSLError = OSError  # type: ignore[misc,assignment]  # the base that it has
+
+    class CertificateError(OSError, ValueError):  # type: ignore[no-redef]  # as above
+        """What `ssl.CertificateError` would be."""
+
 
 __all__ = (
     "BadContentDispositionHeader",
@@ -89,8 +105,11 @@ __all__ = (
     "InvalidUrlRedirectClientError",
     "LineTooLong",
     "LocalProtocolError",
+    "MultipartError",
     "NonHttpUrlClientError",
     "NonHttpUrlRedirectClientError",
+    "PartTooLargeError",
+    "PastResponse",
     "PeerClosed",
     "PoolTimeoutError",
     "ProtocolError",
@@ -109,6 +128,28 @@ __all__ = (
     "WSServerHandshakeError",
     "WebSocketError",
 )
+
+
+E = TypeVar("E", bound=BaseException)
+
+
+def _rebuilt(cls: type[E], args: tuple[Any, ...]) -> E:
+    """An error without its attributes, which come after; its constructor may ask for others."""
+    error = cls.__new__(cls)
+    error.args = args
+    return error
+
+
+def _copied(error: E) -> E:
+    """A copy with the same attributes, of which none is copied, and the same cause."""
+    made = error.__reduce__()
+    make, arguments, state = (*made, None)[:3]
+    copied: E = make(*arguments)
+    if state:
+        copied.__setstate__(state)
+    copied.__cause__ = error.__cause__
+    copied.__suppress_context__ = error.__suppress_context__
+    return copied
 
 
 # --- the protocol cores ------------------------------------------------------------------------
@@ -132,6 +173,12 @@ class ProtocolError(Exception):
         self.message = message
         self.status = status
         self.scope = scope
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (type(self), self.args), self.__dict__
+
+    def __copy__(self) -> Self:
+        return _copied(self)
 
 
 class LocalProtocolError(ProtocolError):
@@ -228,6 +275,9 @@ class ClientError(Exception):
     """
 
     request_sent: bool | None = None
+
+    def __copy__(self) -> Self:
+        return _copied(self)
 
 
 class ClientConnectionError(ClientError):
@@ -329,15 +379,29 @@ class UnixClientConnectorError(ClientConnectorError):
         )
 
 
+# What `ssl` says of its errors besides number and text.
+_TLS_FACTS: Final = ("library", "reason", "verify_code", "verify_message")
+
+
 class ClientSSLError(ClientConnectorError):
-    """Base class of the TLS errors of a connector."""
+    """Base class of the TLS errors of a connector.
+
+    They have what `ssl` set on the error that they stand for: `library` and `reason`, and
+    `verify_code` and `verify_message` if a certificate was not accepted.
+    """
+
+    def __init__(self, connection_key: ConnectionFacts, os_error: OSError) -> None:
+        super().__init__(connection_key, os_error)
+        for name in _TLS_FACTS:
+            if hasattr(os_error, name):
+                setattr(self, name, getattr(os_error, name))
 
 
-class ClientConnectorSSLError(ClientSSLError, ssl.SSLError):
+class ClientConnectorSSLError(ClientSSLError, SSLError):
     """The TLS handshake failed."""
 
 
-class ClientConnectorCertificateError(ClientSSLError, ssl.CertificateError):
+class ClientConnectorCertificateError(ClientSSLError, CertificateError):
     """The server's certificate was not accepted; `certificate_error` says why."""
 
     def __init__(self, connection_key: ConnectionFacts, certificate_error: Exception) -> None:
@@ -436,8 +500,57 @@ class ClientPayloadError(ClientError):
     expected: int | None = None
 
 
+class MultipartError(ClientPayloadError, ValueError):
+    """Multipart content is malformed, or ended early."""
+
+
+class PartTooLargeError(ValueError):
+    """A part is larger than `max_size` octets; `actual_size` had come when that was seen."""
+
+    def __init__(self, max_size: int, actual_size: int) -> None:
+        super().__init__(max_size, actual_size)
+        self.max_size = max_size
+        self.actual_size = actual_size
+
+    def __str__(self) -> str:
+        return f"a part is larger than {self.max_size} bytes: {self.actual_size} have come"
+
+
 class UploadAbortedError(ClientError):
     """The request's body did not go out whole."""
+
+
+class PastResponse(NamedTuple):
+    """What is left of a redirect's response in the `history` of an error that was pickled.
+
+    Its attributes are those of a response by the same name; content and connection are gone.
+    """
+
+    method: str
+    url: Any
+    real_url: Any
+    status: int
+    reason: str | None
+    version: Any
+    headers: Any
+    request_info: Any
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is below 400."""
+        return self.status < 400
+
+    def __repr__(self) -> str:
+        return shown_tuple(self, self._fields)
+
+
+def _past(response: Any) -> Any:
+    """A response as something that can be pickled; what is no response stays what it is."""
+    if isinstance(response, PastResponse) or not hasattr(response, "request_info"):
+        return response
+    facts: dict[str, Any] = {name: getattr(response, name, None) for name in PastResponse._fields}
+    facts["headers"] = _plain_headers(facts["headers"])
+    return PastResponse(**facts)
 
 
 def _plain_headers(headers: Any) -> Any:
@@ -448,7 +561,14 @@ def _plain_headers(headers: Any) -> Any:
 
 
 class ClientResponseError(ClientError):
-    """Something is wrong with a response that did arrive."""
+    """Something is wrong with a response that did arrive.
+
+    - `request_info`: URL, method and fields of the request, a `RequestInfo`;
+    - `history`: the redirects' responses, the earliest first. They hold connections and do not
+      travel: an error that was pickled has a `PastResponse` for each of them;
+    - `status`, `message`: of the response, or what is wrong with it;
+    - `headers`: of the response, None where there are none.
+    """
 
     def __init__(
         self,
@@ -508,16 +628,26 @@ class ClientResponseError(ClientError):
             arguments.append(f"headers={shown_headers(self.headers)}")
         return f"{type(self).__name__}({', '.join(arguments)})"
 
-    def __copy__(self) -> ClientResponseError:
-        copied = type(self).__new__(type(self))
-        copied.args = self.args
+    def __copy__(self) -> Self:
+        copied = _rebuilt(type(self), self.args)
         copied.__dict__.update(self.__dict__)
+        copied.__cause__ = self.__cause__
+        copied.__suppress_context__ = self.__suppress_context__
         return copied
 
-    # The responses of `history` hold connections and do not travel; the rest of the facts do.
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copied = self.__copy__()
+        for name, value in self.__dict__.items():
+            # Responses are no values, and their fields cannot be changed: these are shared.
+            if name != "history" and not isinstance(value, CIMultiDictProxy):
+                setattr(copied, name, copy.deepcopy(value, memo))
+        copied.args = (copied.request_info, copied.history)
+        return copied
+
     def __reduce__(self) -> tuple[Any, ...]:
-        state = dict(self.__dict__, history=(), headers=_plain_headers(self.headers))
-        return type(self), (self.request_info, ()), state
+        history = tuple(map(_past, self.history))
+        state = dict(self.__dict__, history=history, headers=_plain_headers(self.headers))
+        return _rebuilt, (type(self), (self.request_info, history)), state
 
 
 class ContentTypeError(ClientResponseError):

@@ -17,16 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from angelia.errors import ClientPayloadError
+from angelia.errors import ClientPayloadError, MultipartError, PartTooLargeError
 from angelia.net.body_part import BodyPartReaderPayload
 from angelia.net.multipart import (
     MAX_NESTING,
     BodyPartReader,
-    MultipartError,
     MultipartReader,
     MultipartResponseWrapper,
     MultipartWriter,
-    PartTooLargeError,
 )
 from angelia.net.payload import BytesPayload, StringPayload, get_payload
 from angelia.net.streams import StreamReader

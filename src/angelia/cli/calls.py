@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import getpass
 import io
-import ssl
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +26,7 @@ from angelia.cli.request_parts import (
 )
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping, Sequence
 
     import angelia
@@ -162,6 +162,9 @@ def _basic_auth(text: str) -> angelia.BasicAuth:
 
 
 def _trusting(path: str) -> ssl.SSLContext:
+    # Here, since a Python without the module can still do plain HTTP.
+    import ssl
+
     try:
         return ssl.create_default_context(cafile=path)
     except ssl.SSLError as error:

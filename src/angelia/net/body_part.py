@@ -28,16 +28,14 @@ from angelia.core.multipart import (
     PartData,
 )
 from angelia.core.patterns import lazy
-from angelia.errors import ClientPayloadError, ProtocolError
+from angelia.errors import ClientPayloadError, MultipartError, PartTooLargeError, ProtocolError
 from angelia.net.payload import PAYLOAD_REGISTRY, Payload
 from angelia.net.payload_base import AbstractStreamWriter, BytesLike
 
 __all__ = (
     "BodyPartReader",
     "BodyPartReaderPayload",
-    "MultipartError",
     "MultipartSource",
-    "PartTooLargeError",
 )
 
 # One read of the stream, in octets, and the most that a part hands out at once.
@@ -57,22 +55,6 @@ _NOT_BASE64: Final = lazy(rb"[^A-Za-z0-9+/=]+")
 _DEFAULT_CHARSET: Final = "utf-8"
 
 TooLarge: TypeAlias = Callable[[int, int], BaseException]
-
-
-class MultipartError(ClientPayloadError, ValueError):
-    """Multipart content is malformed, or ended early."""
-
-
-class PartTooLargeError(ValueError):
-    """A part is larger than `max_size` octets; `actual_size` had come when that was seen."""
-
-    def __init__(self, max_size: int, actual_size: int) -> None:
-        super().__init__(max_size, actual_size)
-        self.max_size = max_size
-        self.actual_size = actual_size
-
-    def __str__(self) -> str:
-        return f"a part is larger than {self.max_size} bytes: {self.actual_size} have come"
 
 
 class Readable(Protocol):

@@ -6,7 +6,7 @@ and two requests may share a connection exactly when their keys are equal.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 from angelia.redaction import shown, shown_fields
 
@@ -44,6 +44,20 @@ class ConnectionKey(NamedTuple):
     proxy_auth: BasicAuth | None = None
     proxy_headers: tuple[tuple[str, str], ...] | None = None
     server_hostname: str | None = None
+
+    # A value: a copy is as good as the original. The context in it could not be copied.
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    # A context cannot be pickled either. What is read back says which it was, in words.
+    def __reduce__(self) -> tuple[Any, ...]:
+        from angelia.net.tls import Fingerprint
+
+        plain = isinstance(self.ssl, bool | Fingerprint)
+        return type(self), tuple(self if plain else self._replace(ssl=cast(Any, repr(self.ssl))))
 
     def __repr__(self) -> str:
         facts = self._asdict()

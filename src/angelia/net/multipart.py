@@ -20,13 +20,12 @@ from angelia.core.multipart import (
     PartHead,
     multipart_boundary,
 )
+from angelia.errors import MultipartError, PartTooLargeError
 from angelia.net.body_part import (
     UNLIMITED,
     BodyPartReader,
     BodyPartReaderPayload,
-    MultipartError,
     MultipartSource,
-    PartTooLargeError,
     Readable,
     TooLarge,
 )
@@ -36,11 +35,9 @@ __all__ = (
     "MAX_NESTING",
     "BodyPartReader",
     "BodyPartReaderPayload",
-    "MultipartError",
     "MultipartReader",
     "MultipartResponseWrapper",
     "MultipartWriter",
-    "PartTooLargeError",
 )
 
 # Mail has three or four levels. Each level costs memory, and every octet passes through all.
