@@ -41,6 +41,7 @@ from angelia.client.tracing import (
     TraceResponseChunkReceivedParams,
 )
 from angelia.core.auth import BasicAuth, encode_basic_auth
+from angelia.core.chain_map import ChainMapProxy
 from angelia.core.coding import set_zlib_backend
 from angelia.core.fields import (
     ETag,
@@ -138,6 +139,7 @@ __all__ = (
     "BufferedReaderPayload",
     "BytesIOPayload",
     "BytesPayload",
+    "ChainMapProxy",
     "ClientConnectionError",
     "ClientConnectionResetError",
     "ClientConnectorCertificateError",
