@@ -32,6 +32,7 @@ class Socket(asyncio.Transport):
         self.writes: list[bytes] = []
         self.calls: list[str] = []
         self.closing = False
+        self.unsent = 0
 
     def is_closing(self) -> bool:
         return self.closing
@@ -43,6 +44,9 @@ class Socket(asyncio.Transport):
     def writelines(self, list_of_data: Any) -> None:
         self.calls.append("writelines")
         self.write(b"".join(list_of_data))
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
     def pause_reading(self) -> None:
         assert not self.closing, "paused when closing"

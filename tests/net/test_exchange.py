@@ -267,6 +267,33 @@ class TestEnd:
             assert bytes(got) in (b"", b"abc")
             assert peer.changes == 1
 
+    async def test_close_with_a_request_that_is_not_out(self) -> None:
+        """What the peer does not take from the socket is thrown away, not waited for."""
+        peer = Peer()
+        exchange = peer.get()
+        peer.socket.unsent = 1
+        exchange.close()
+        assert "abort" in peer.socket.calls
+        assert "close" not in peer.socket.calls
+
+    async def test_close_twice(self) -> None:
+        """The event loop's transport is closed once: asyncio's TLS forgets itself the second time."""
+        peer = Peer()
+        peer.get()
+        closes = 0
+
+        def close() -> None:
+            nonlocal closes
+            closes += 1
+            peer.socket.closing = True
+
+        peer.socket.close = close  # type: ignore[method-assign]  # it counts
+        peer.transport.close()
+        peer.transport.close()
+        assert closes == 1
+        peer.transport.abort()
+        await asyncio.sleep(0)
+
     async def test_close_wakes(self) -> None:
         """Who waits for the head, or for content, when the exchange is closed is woken."""
         peer = Peer()

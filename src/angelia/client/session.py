@@ -430,22 +430,32 @@ class ClientSession(SessionSettings):
             redirected = self._redirected(call, hop, request, response, history)
             if redirected is None:
                 break
-            for trace in traces:
-                await trace.send_request_redirect(
-                    request.method, request.url, request.headers, response
-                )
-            await _finish_redirected(response)
+            try:
+                for trace in traces:
+                    await trace.send_request_redirect(
+                        request.method, request.url, request.headers, response
+                    )
+                await _finish_redirected(response)
+            except BaseException:
+                response.close()
+                await request.close()
+                raise
             if redirected.data is None:
                 await request.close()
             hop = redirected
-        if request.payload is not None:
-            await request.finish()
-        if history:
-            response._history = tuple(history)
-        if call.raise_for_status:
-            await _check_status(call.raise_for_status, response)
-        for trace in traces:
-            await trace.send_request_end(request.method, request.url, request.headers, response)
+        try:
+            if request.payload is not None:
+                await request.finish()
+            if history:
+                response._history = tuple(history)
+            if call.raise_for_status:
+                await _check_status(call.raise_for_status, response)
+            for trace in traces:
+                await trace.send_request_end(request.method, request.url, request.headers, response)
+        except BaseException:
+            # Nobody gets it who could.
+            response.close()
+            raise
         return response
 
     async def _surroundings(
@@ -545,12 +555,21 @@ class ClientSession(SessionSettings):
         self, call: CallOptions, request: ClientRequest, connector: BaseConnector, started: float
     ) -> ClientResponse:
         async def attempt(request: ClientRequest) -> ClientResponse:
-            return await self._attempt(call, request, connector, started)
+            response = await self._attempt(call, request, connector, started)
+            responses.append(response)
+            return response
 
+        responses: list[ClientResponse] = []
         handler: ClientHandlerType = attempt
         for middleware in reversed(call.middlewares):
             handler = _wrapped(middleware, handler)
-        return await handler(request)
+        try:
+            return await handler(request)
+        except BaseException:
+            # What a middleware had in hand when it failed is nobody's now.
+            for response in responses:
+                response.close()
+            raise
 
     async def _attempt(
         self, call: CallOptions, request: ClientRequest, connector: BaseConnector, started: float

@@ -343,9 +343,11 @@ class SessionSettings:
         When it returns the sockets are closed, TLS included; that takes a second at most.
         """
         connector, self._connector = self._connector, None
-        if connector is not None and self._connector_owner:
-            await connector.close()
-        self._deadlines.close()
+        try:
+            if connector is not None and self._connector_owner:
+                await connector.close()
+        finally:
+            self._deadlines.close()
 
     def detach(self) -> None:
         """Leave the connector open, and its connections to whoever else has it."""

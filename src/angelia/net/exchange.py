@@ -170,7 +170,7 @@ class Exchange:
         self._upload = None
         if task.cancelled():
             # Half a message is out: nothing may follow it.
-            self.transport.close()
+            self._give_up_connection()
         self._finish_if_done()
 
     def _upload_failed(self, error: Exception) -> None:
@@ -518,8 +518,16 @@ class Exchange:
         if self._error is None:
             self._set_error(ClientConnectionError("Connection closed"))
         self.transport.core.reset_stream(self.stream_id)
-        self.transport.close()
+        self._give_up_connection()
         self._end()
+
+    def _give_up_connection(self) -> None:
+        # What the socket has not taken yet is of no use to anybody; waiting for a peer that does
+        # not read it would keep the socket, and the octets, for ever.
+        if self._upload is not None or self.transport.has_unsent:
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     def _discard(self, error: BaseException) -> None:
         if self.ended and self._first is None and self._content is None:

@@ -125,6 +125,12 @@ class Transport(asyncio.Protocol):
         return socket is not None and not self._lost and not socket.is_closing()
 
     @property
+    def has_unsent(self) -> bool:
+        """Whether the event loop holds octets that the socket has not taken."""
+        socket = self._socket
+        return socket is not None and not self._lost and socket.get_write_buffer_size() > 0
+
+    @property
     def available_streams(self) -> int:
         """How many exchanges may begin now."""
         return self.core.available_streams if self.is_open else 0
@@ -278,7 +284,9 @@ class Transport(asyncio.Protocol):
 
     def close(self) -> None:
         """Close when what was written is out; TLS says goodbye. Idempotent."""
-        if self._socket is not None:
+        # Once: at a second close() asyncio's TLS transport of Python 3.11 forgets its connection,
+        # which then can neither be asked nor aborted.
+        if self._socket is not None and not self._socket.is_closing():
             self._resume_for_close()
             self._socket.close()
 
