@@ -277,7 +277,7 @@ class TestEnd:
         assert "close" not in peer.socket.calls
 
     async def test_close_twice(self) -> None:
-        """The event loop's transport is closed once: asyncio's TLS forgets itself the second time."""
+        """The event loop's transport is closed once: a second time breaks asyncio's TLS."""
         peer = Peer()
         peer.get()
         closes = 0
