@@ -9,7 +9,6 @@ import zlib
 from typing import Any
 
 import pytest
-from yarl import URL
 
 import angelia
 from peers.raw import RawServer, response
@@ -185,71 +184,3 @@ async def test_trailers() -> None:
     resp = await fetch(answer)
     assert resp.trailers["x-sum"] == "1"
     assert "x-sum" not in resp.headers
-
-
-class TestTracing:
-    async def test_order(self) -> None:
-        """The signals of a request come in the order of its life."""
-        seen: list[str] = []
-        config = angelia.TraceConfig()
-
-        def listen(name: str) -> None:
-            async def note(session: Any, context: Any, params: Any) -> None:
-                seen.append(name)
-                assert context.trace_request_ctx == "ctx"
-
-            getattr(config, f"on_{name}").append(note)
-
-        names = (
-            "request_start",
-            "connection_create_start",
-            "connection_create_end",
-            "connection_reuseconn",
-            "request_headers_sent",
-            "request_chunk_sent",
-            "request_redirect",
-            "request_end",
-            "response_chunk_received",
-            "request_exception",
-        )
-        for name in names:
-            listen(name)
-        moved = response(b"", "Location: /x", status="307 Temporary Redirect")
-        async with (
-            RawServer([moved, response(b"x")]) as server,
-            angelia.ClientSession(trace_configs=[config]) as session,
-            session.post(server.url, data=b"abc", trace_request_ctx="ctx") as resp,
-        ):
-            await resp.read()
-        assert seen == [
-            "request_start",
-            "connection_create_start",
-            "connection_create_end",
-            "request_headers_sent",
-            "request_chunk_sent",
-            "request_redirect",
-            "connection_reuseconn",
-            "request_headers_sent",
-            "request_chunk_sent",
-            "request_end",
-            "response_chunk_received",
-        ]
-        with pytest.raises(RuntimeError):
-            config.on_request_start.append(lambda *_: None)
-
-    async def test_failure(self) -> None:
-        """A request that fails ends in one exception signal, with the URL and its parameters."""
-        seen: list[Any] = []
-
-        async def note(session: Any, context: Any, params: Any) -> None:
-            seen.append(params)
-
-        config = angelia.TraceConfig()
-        config.on_request_exception.append(note)
-        config.on_request_end.append(note)
-        async with angelia.ClientSession(trace_configs=[config]) as session:
-            with pytest.raises(angelia.ClientConnectorError):
-                await session.get("http://127.0.0.1:1/", params={"a": "1"})
-        assert len(seen) == 1
-        assert isinstance(seen[0].exception, angelia.ClientConnectorError)
-        assert seen[0].url == URL("http://127.0.0.1:1/?a=1")

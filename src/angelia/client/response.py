@@ -13,6 +13,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from http.cookies import SimpleCookie
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
@@ -40,6 +41,7 @@ from angelia.net.connector import Connection
 from angelia.net.exchange import Exchange
 from angelia.net.streams import StreamReader
 from angelia.net.timings import Timings
+from angelia.net.traced_stream import TracedStreamReader
 from angelia.redaction import shown_headers, shown_url
 
 if TYPE_CHECKING:
@@ -370,6 +372,9 @@ class ClientResponse:
             if exchange is None:
                 raise RuntimeError("the response has not started")
             stream = self._content = exchange.content
+            if isinstance(stream, TracedStreamReader):
+                # Not our method: the stream must not hold us, who hold it.
+                stream.tell = partial(_tell_received, self._traces, self.method, self.url)
         return stream
 
     async def read(self) -> bytes:
@@ -385,22 +390,21 @@ class ClientResponse:
             raise ClientConnectionError("Connection closed")
         exchange = self._exchange
         body = None if exchange is None or self._content is not None else exchange.take_content()
+        told = False
         if body is None:
             try:
                 body = await self.content.read()
             except BaseException:
                 self.close()
                 raise
+            # Else the stream has told what there was.
+            told = bool(body)
             if exchange is not None and exchange.uploading:
                 await exchange.wait_upload()
         self._body = body
-        if self._traces:
-            await self._tell_received(body)
+        if self._traces and not told:
+            await _tell_received(self._traces, self.method, self.url, body)
         return body
-
-    async def _tell_received(self, chunk: bytes) -> None:
-        for trace in self._traces:
-            await trace.send_response_chunk_received(self.method, self.url, chunk)
 
     def get_encoding(self) -> str:
         """The name of the codec that `text` uses.
@@ -522,6 +526,11 @@ class ClientResponse:
     ) -> None:
         self._in_context = False
         self.release()
+
+
+async def _tell_received(traces: Sequence[Trace], method: str, url: URL, chunk: bytes) -> None:
+    for trace in traces:
+        await trace.send_response_chunk_received(method, url, chunk)
 
 
 def _split_raw(raw: bytes) -> tuple[tuple[bytes, bytes], ...]:

@@ -350,6 +350,9 @@ class ClientSession(SessionSettings):
                 Trace(self, config, config.trace_config_ctx(trace_request_ctx=trace_request_ctx))
                 for config in self._trace_configs
             ]
+            if hop.headers is None:
+                # The start signal shows them, and its receivers may change them.
+                hop.headers = self._default_headers.copy()
         timeouts = call.timeout
         total = timeouts.total
         deadline = self._deadlines.start(total, timeouts.ceil_threshold, started) if total else None
@@ -360,10 +363,8 @@ class ClientSession(SessionSettings):
                 deadline.cancel()
             if upload_tracker is not None:
                 upload_tracker.abort(error)
-            for trace in traces:
-                await trace.send_request_exception(
-                    hop.method, _traced_url(hop), _headers_of(hop), error
-                )
+            if traces:
+                await _tell_failure(traces, hop, error)
             raise
 
     def _with_sizes(
@@ -800,6 +801,24 @@ def _traced_url(hop: _Hop) -> URL:
     return extended_query(hop.url, hop.params) if hop.params else hop.url
 
 
+async def _tell_failure(traces: Sequence[Trace], hop: _Hop, error: BaseException) -> None:
+    """All are told; what a callback raises comes after that, instead of `error`."""
+    failure: BaseException | None = None
+    for trace in traces:
+        try:
+            await trace.send_request_exception(
+                hop.method, _traced_url(hop), _headers_of(hop), error
+            )
+        except BaseException as raised:  # noqa: BLE001 - raised below
+            failure = failure or raised
+    if failure is not None:
+        try:
+            raise failure
+        finally:
+            # Its traceback holds this frame.
+            del failure
+
+
 async def _check_status(check: StatusCheck, response: ClientResponse) -> None:
     if not callable(check):
         response.raise_for_status()
@@ -837,8 +856,14 @@ def _complete_error(error: BaseException, request: ClientRequest, exchange: Exch
 async def _finish_redirected(response: ClientResponse) -> None:
     """Read a redirect's short content, so that its connection serves the next hop; or close it."""
     left = MAX_REDIRECT_CONTENT
+    exchange = response._exchange
+    if exchange is None:
+        # A middleware's own response.
+        response.release()
+        return
     try:
-        while left > 0 and (piece := await response.content.read(left)):
+        # Not through the response: nobody asked for this content, so no trace is told of it.
+        while left > 0 and (piece := await exchange.content.read(left)):
             left -= len(piece)
     except ClientError:
         # Content that nobody wanted is broken: that costs its connection, not the call.

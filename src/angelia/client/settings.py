@@ -34,6 +34,8 @@ from angelia.net.addresses import check_port
 from angelia.net.connector import BaseConnector, TCPConnector
 from angelia.net.deadlines import Deadlines
 from angelia.net.exchange import ExchangeOptions
+from angelia.net.streams import StreamReader
+from angelia.net.traced_stream import TracedStreamReader
 from angelia.redaction import shown_url
 
 __all__ = (
@@ -188,6 +190,10 @@ class SessionSettings:
         self._trace_configs = tuple(trace_configs or ())
         for trace_config in self._trace_configs:
             trace_config.freeze()
+        # Known for good, since they are frozen.
+        self._traces_content = any(
+            trace_config.on_response_chunk_received for trace_config in self._trace_configs
+        )
         self._options = self._exchange_options(read_bufsize, auto_decompress)
         self._plain_call = CallOptions(self)
         self._deadlines = Deadlines(loop)
@@ -333,6 +339,7 @@ class SessionSettings:
             read_bufsize=read_bufsize,
             auto_decompress=auto_decompress,
             max_decoded_size=self._max_decoded,
+            stream_class=TracedStreamReader if self._traces_content else StreamReader,
         )
 
     # --- the end -------------------------------------------------------------------------------

@@ -13,7 +13,11 @@ The order in a request's life::
       connection_reuseconn                               only for an idle connection
       request_headers_sent, request_chunk_sent ...
       request_redirect                                   and from the connection on again
-    request_end, response_chunk_received ...  |  request_exception
+    request_end  |  request_exception
+    response_chunk_received ...                          as the caller reads the content
+
+A request whose start was told ends in one of `request_end` and `request_exception`, whatever
+happens: failures of callbacks and cancellation are exceptions like others.
 """
 
 from __future__ import annotations
@@ -118,7 +122,9 @@ class TraceRequestChunkSentParams(_ChunkParams):
 
 
 class TraceResponseChunkReceivedParams(_ChunkParams):
-    """A piece of the response's content was read."""
+    """A piece of the response's content was read: all of it by `read`, else what a method of
+    `content` is about to return. What `read_nowait` takes is not told, nor redirects' content.
+    """
 
     __slots__ = ()
 
@@ -239,7 +245,9 @@ class TraceConfig:
     of each request, from the keyword argument `trace_request_ctx`; the default is a
     `SimpleNamespace`.
 
-    A configuration is frozen when a session takes it. A callback that raises fails its request.
+    A configuration is frozen when a session takes it. A callback that raises fails its request; one
+    of `on_response_chunk_received` fails the call that reads, and what it was told of is read again
+    by the next. Callbacks of `on_request_start` may change the fields that they are shown.
     """
 
     def __init__(self, trace_config_ctx_factory: Callable[..., Any] = SimpleNamespace) -> None:
@@ -280,14 +288,20 @@ class TraceConfig:
 
 
 class Trace:
-    """Sends the signals of one configuration for one request."""
+    """Sends the signals of one configuration for one request.
 
-    __slots__ = ("_config", "_context", "_session")
+    What has started ends once: in `send_request_end` or `send_request_exception`, whichever comes
+    first, also where the signal itself fails. The other is then not sent.
+    """
+
+    __slots__ = ("_config", "_context", "_is_open", "_session")
 
     def __init__(self, session: ClientSession, config: TraceConfig, context: Any) -> None:
         self._session = session
         self._config = config
         self._context = context
+        # Whether the request has started and not ended.
+        self._is_open = False
 
     async def _send(self, name: str, *arguments: Any) -> None:
         signal = self._config._signals[name]
@@ -295,6 +309,7 @@ class Trace:
             await signal.send(self._session, self._context, _SIGNALS[name](*arguments))
 
     async def send_request_start(self, method: str, url: URL, headers: CIMultiDict[str]) -> None:
+        self._is_open = True
         await self._send("on_request_start", method, url, headers)
 
     async def send_request_chunk_sent(self, method: str, url: URL, chunk: bytes) -> None:
@@ -306,12 +321,16 @@ class Trace:
     async def send_request_end(
         self, method: str, url: URL, headers: CIMultiDict[str], response: ClientResponse
     ) -> None:
-        await self._send("on_request_end", method, url, headers, response)
+        if self._is_open:
+            self._is_open = False
+            await self._send("on_request_end", method, url, headers, response)
 
     async def send_request_exception(
         self, method: str, url: URL, headers: CIMultiDict[str], exception: BaseException
     ) -> None:
-        await self._send("on_request_exception", method, url, headers, exception)
+        if self._is_open:
+            self._is_open = False
+            await self._send("on_request_exception", method, url, headers, exception)
 
     async def send_request_redirect(
         self, method: str, url: URL, headers: CIMultiDict[str], response: ClientResponse

@@ -37,9 +37,16 @@ class ExchangeOptions:
     """How a response is to be received; shared by all exchanges with the same wishes.
 
     `translate` turns a protocol error, or the end of the connection, into the role's public error.
+    `stream_class` is what content is read from, where it does not come whole at once.
     """
 
-    __slots__ = ("auto_decompress", "max_decoded_size", "read_bufsize", "translate")
+    __slots__ = (
+        "auto_decompress",
+        "max_decoded_size",
+        "read_bufsize",
+        "stream_class",
+        "translate",
+    )
 
     def __init__(
         self,
@@ -48,11 +55,13 @@ class ExchangeOptions:
         read_bufsize: int,
         auto_decompress: bool,
         max_decoded_size: int | None = None,
+        stream_class: type[StreamReader] = StreamReader,
     ) -> None:
         self.translate = translate
         self.read_bufsize = read_bufsize
         self.auto_decompress = auto_decompress
         self.max_decoded_size = max_decoded_size
+        self.stream_class = stream_class
 
 
 class Exchange:
@@ -343,7 +352,9 @@ class Exchange:
         self._end()
 
     def _open_stream(self, *, chunked: bool = False) -> StreamReader:
-        stream = self._content = StreamReader(self, self._options.read_bufsize, loop=self.loop)
+        options = self._options
+        stream = options.stream_class(self, options.read_bufsize, loop=self.loop)
+        self._content = stream
         special = None if self.head is None else self.head.special
         # Before the head nobody knows whether there will be chunks.
         if chunked or special is None or "transfer-encoding" in special:

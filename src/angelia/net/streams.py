@@ -379,6 +379,9 @@ class StreamReader:
         warnings.warn("unread_data() is deprecated", DeprecationWarning, stacklevel=2)
         if not data:
             return
+        self._prepend(data)
+
+    def _prepend(self, data: bytes) -> None:
         chunks = self._chunks
         if self._offset:
             chunks[0] = chunks[0][self._offset :]
@@ -522,9 +525,7 @@ class StreamReader:
 
     def _put_back(self, data: bytes) -> None:
         if data:
-            self._chunks.appendleft(data)
-            self._size += len(data)
-            self._taken -= len(data)
+            self._prepend(data)
             if self._size > self._high and not self._paused and not self._eof:
                 self._paused = True
                 self._protocol.pause_reading()
