@@ -457,6 +457,9 @@ class ClientSession(SessionSettings):
             # Nobody gets it who could.
             response.close()
             raise
+        if deadline is not None:
+            # Not before: responses that led to others end, and the time of the call goes on.
+            _end_with(deadline, response._exchange)
         return response
 
     async def _surroundings(
@@ -617,8 +620,6 @@ class ClientSession(SessionSettings):
         response = request.make_response(exchange)
         response.begin(exchange)
         response._times = (started, acquired)
-        if deadline is not None:
-            exchange.cancel_at_end(deadline)
         head = exchange.head
         if head is not None and "set-cookie" in head.special:
             self._cookie_jar.update_cookies_from_headers(
@@ -817,6 +818,15 @@ async def _tell_failure(traces: Sequence[Trace], hop: _Hop, error: BaseException
         finally:
             # Its traceback holds this frame.
             del failure
+
+
+def _end_with(deadline: Deadline, exchange: Exchange | None) -> None:
+    """Let the time of a call run until the content of its response has come."""
+    if exchange is None:
+        deadline.cancel()
+    else:
+        deadline.target = exchange
+        exchange.cancel_at_end(deadline)
 
 
 async def _check_status(check: StatusCheck, response: ClientResponse) -> None:

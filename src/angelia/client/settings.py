@@ -14,7 +14,7 @@ import traceback
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias, cast
 
 from multidict import CIMultiDict, CIMultiDictProxy, istr
 from yarl import URL
@@ -441,8 +441,7 @@ def _session_timeout(
             DeprecationWarning,
             stacklevel=4,
         )
-        total = read_timeout if isinstance(read_timeout, int | float) else None
-        result = dataclasses.replace(result, total=total)
+        result = dataclasses.replace(result, total=cast("float | None", read_timeout))
     if conn_timeout is not None:
         warnings.warn(
             "conn_timeout is deprecated, use timeout argument instead",

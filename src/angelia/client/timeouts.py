@@ -28,7 +28,7 @@ class ClientTimeout:
     - `pool`: the wait for a free connection alone, while the connector's limits are reached; raises
       `PoolTimeoutError`. An addition to aiohttp's fields.
 
-    Every one of the errors is an `asyncio.TimeoutError`.
+    Every one of the errors is an `asyncio.TimeoutError`. TypeError for what is no number.
     """
 
     total: float | None = None
@@ -37,6 +37,14 @@ class ClientTimeout:
     sock_connect: float | None = None
     ceil_threshold: float = 5
     pool: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if value is not None and (
+                not isinstance(value, int | float) or isinstance(value, bool)
+            ):
+                raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

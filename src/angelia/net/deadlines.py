@@ -5,9 +5,8 @@ nothing of requests: it calls `abort` of its current target.
 
 Deadlines more than `ceil_threshold` seconds away are rounded up to a whole second and share one
 timer with all others of that second, so that a request adds no timer of its own. Nothing is ever
-cancelled
-from here: the target fails the future that its request waits on, and so no cancellation of ours can
-be mistaken for one from outside.
+cancelled from here: the target fails the future that its request waits on, and so no cancellation
+of ours can be mistaken for one from outside.
 """
 
 from __future__ import annotations
@@ -102,7 +101,8 @@ class Deadlines:
             deadline.expire()
 
     def close(self) -> None:
-        """Cancel the timers; deadlines still running never expire."""
-        for _, timer in self._buckets.values():
-            timer.cancel()
-        self._buckets.clear()
+        """Cancel the timers that nobody needs any more; deadlines still running expire in time."""
+        for second, (deadlines, timer) in tuple(self._buckets.items()):
+            if not deadlines:
+                timer.cancel()
+                del self._buckets[second]
