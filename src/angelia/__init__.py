@@ -1,4 +1,4 @@
-"""angelia: an asyncio HTTP client with the documented API of aiohttp.
+"""angelia: an asyncio HTTP client and server with the documented API of aiohttp.
 
 ::
 
@@ -12,6 +12,8 @@
 
     asyncio.run(main())
 """
+
+import typing
 
 from angelia import hdrs
 from angelia.client.cookies import CookieJar, DummyCookieJar
@@ -125,9 +127,41 @@ from angelia.net.tls import Fingerprint
 from angelia.net.upload import UploadTracker
 from angelia.version import __version__
 
+if typing.TYPE_CHECKING:
+    from angelia.server.access_log import AccessLogger
+    from angelia.server.forms import FileField
+    from angelia.server.http_exception import HTTPException
+    from angelia.server.request import Request
+    from angelia.server.response import Response, StreamResponse, json_response
+    from angelia.server.server import Server
+
+# A client does without the server's modules: these are imported when they are asked for.
+_SERVER_NAMES = {
+    "AccessLogger": "access_log",
+    "FileField": "forms",
+    "HTTPException": "http_exception",
+    "Request": "request",
+    "Response": "response",
+    "Server": "server",
+    "StreamResponse": "response",
+    "json_response": "response",
+}
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name not in _SERVER_NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f"angelia.server.{_SERVER_NAMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
 __all__ = (
     "EMPTY_PAYLOAD",
     "PAYLOAD_REGISTRY",
+    "AccessLogger",
     "AddrInfoType",
     "AsyncIterablePayload",
     "AsyncResolver",
@@ -172,9 +206,11 @@ __all__ = (
     "DummyCookieJar",
     "ETag",
     "EofStream",
+    "FileField",
     "Fingerprint",
     "FlowControlDataQueue",
     "FormData",
+    "HTTPException",
     "HttpVersion",
     "HttpVersion10",
     "HttpVersion11",
@@ -191,7 +227,10 @@ __all__ = (
     "Payload",
     "PoolTimeoutError",
     "RedirectClientError",
+    "Request",
     "RequestInfo",
+    "Response",
+    "Server",
     "ServerConnectionError",
     "ServerDisconnectedError",
     "ServerFingerprintMismatch",
@@ -199,6 +238,7 @@ __all__ = (
     "SocketFactoryType",
     "SocketTimeoutError",
     "StreamReader",
+    "StreamResponse",
     "StringIOPayload",
     "StringPayload",
     "TCPConnector",
@@ -234,6 +274,7 @@ __all__ = (
     "encode_basic_auth",
     "get_payload",
     "hdrs",
+    "json_response",
     "parse_content_disposition",
     "payload_type",
     "request",

@@ -502,7 +502,9 @@ class Decoder:
     def _count(self, size: int) -> None:
         self.total += size
         if self._max_total is not None and self.total > self._max_total:
-            raise ContentError(f"decoded content is longer than {self._max_total} bytes")
+            raise ContentError(
+                f"decoded content is longer than {self._max_total} bytes", status=413
+            )
 
 
 def make_decoder(content_codings: Sequence[str], *, max_total: int | None = None) -> Decoder | None:

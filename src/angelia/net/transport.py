@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from angelia.core.h1 import H1ClientConnection
 from angelia.core.interface import Event, Failed
@@ -36,6 +36,14 @@ WRITELINES_PAUSES: Final = (
 JOIN_SIZE: Final = 64 * 1024
 
 
+class Flushable(Protocol):
+    """A connection that has something to write."""
+
+    @property
+    def is_open(self) -> bool: ...
+    def flush(self) -> None: ...
+
+
 class WriteBatch:
     """Writes of many connections, done together at the end of a turn of the event loop.
 
@@ -50,9 +58,9 @@ class WriteBatch:
         self._loop = loop
         # What `BufferedTransport` reads into: one for all, since each read is over before the next.
         self.buffer: memoryview | None = None
-        self._pending: list[Transport] = []
+        self._pending: list[Flushable] = []
 
-    def add(self, transport: Transport) -> None:
+    def add(self, transport: Flushable) -> None:
         """Let `transport` write at the end of this turn."""
         pending = self._pending
         if not pending:

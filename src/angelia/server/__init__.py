@@ -1,0 +1,1 @@
+"""The HTTP server: a handler, ``async def handler(request) -> response``, answers requests."""

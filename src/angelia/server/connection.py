@@ -1,0 +1,561 @@
+"""ServerConnection: a client's connection, and the requests on it, one after the other.
+
+Owns: the socket's transport, the task that answers the request under way, the clock of an idle or
+slow client, how the connection ends. What the octets mean is the core's, what a request is answered
+the handler's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import logging
+import traceback
+from typing import TYPE_CHECKING, Any, Final
+
+from angelia.core.h1_server import H1ServerConnection, understands_expectation
+from angelia.core.h1_wire import serialize_response_head
+from angelia.core.interface import Buffer, Content, End, Event, Failed, RequestHead, ResponseHead
+from angelia.net.transport import JOIN_SIZE, READ_SIZE, WRITELINES_PAUSES, WriteBatch
+from angelia.server.exchange import ServerExchange
+from angelia.server.http_exception import HTTPException
+from angelia.server.options import ServerOptions
+from angelia.server.request import Request
+from angelia.server.response import SERVER, Response, StreamResponse, http_now
+
+if TYPE_CHECKING:
+    from angelia.server.server import Server
+
+__all__ = ("BufferedServerConnection", "ServerConnection")
+
+_logger: Final = logging.getLogger("angelia.server")
+
+# How long octets that nobody wants are read after the last answer, so that the answer is not lost:
+# a socket that closes with unread input resets the connection (RFC 9112 §9.6).
+CLOSING_TIME: Final = 2.0
+
+# So much of an error's text, which quotes what the client sent, is sent back.
+MAX_EXCERPT: Final = 200
+
+
+class ServerConnection(asyncio.Protocol):
+    """One connection. A task for each request: what a handler leaves in its context is its own."""
+
+    __slots__ = (
+        "__weakref__",
+        "_closing",
+        "_drain_waiters",
+        "_due",
+        "_exchange",
+        "_half_closed",
+        "_held",
+        "_lingering",
+        "_partial",
+        "_server",
+        "_socket",
+        "_task",
+        "_timer",
+        "_writing_paused",
+        "batch",
+        "core",
+        "loop",
+        "options",
+        "scheme",
+        "served",
+    )
+
+    def __init__(
+        self,
+        server: Server,
+        options: ServerOptions,
+        loop: asyncio.AbstractEventLoop,
+        batch: WriteBatch,
+        scheme: str,
+    ) -> None:
+        self._server = server
+        self.options = options
+        self.loop = loop
+        self.batch = batch
+        self.scheme = scheme
+        self.core = H1ServerConnection(options.limits)
+        self.served = 0
+        self._socket: asyncio.Transport | None = None
+        self._exchange: ServerExchange | None = None
+        self._task: asyncio.Task[None] | None = None
+        # The moment when the client has been too slow, None while we are the slow one.
+        self._due: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        # A head has begun to come.
+        self._partial = False
+        # Reading is paused for a slow reader, or because enough requests wait.
+        self._held = False
+        self._writing_paused = False
+        self._drain_waiters: set[asyncio.Future[None]] = set()
+        # No request will be taken after the one under way.
+        self._closing = False
+        self._half_closed = False
+        # All is said; what still comes is thrown away.
+        self._lingering = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._socket is None else "busy" if self._exchange else "idle"
+        return f"<{type(self).__name__} {self.get_extra_info('peername')} {state}>"
+
+    # --- questions -----------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether octets can still be sent."""
+        socket = self._socket
+        return socket is not None and not socket.is_closing()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way."""
+        return self._exchange is not None
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The task that answers the request under way."""
+        return self._task
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What the transport knows."""
+        return default if self._socket is None else self._socket.get_extra_info(name, default)
+
+    # --- the event loop's calls ----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports share no class with asyncio's; the face is the same.
+        self._socket = transport  # type: ignore[assignment]
+        if self._server.accept(self):
+            self._wait_for(self.options.head_timeout)
+        else:
+            self._refuse(HTTPException(503, "too many connections"))
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering:
+            return
+        core = self.core
+        self._dispatch(core.receive_data(data))
+        exchange = self._exchange
+        if exchange is None:
+            if not core.idle and not self._partial and not self._lingering:
+                self._partial = True
+                self._wait_for(self.options.head_timeout)
+        elif not exchange.complete:
+            self._wait_for_content(exchange)
+        if not core.wants_data:
+            self._pause()
+
+    def eof_received(self) -> bool:
+        self._half_closed = True
+        self._dispatch(self.core.receive_eof())
+        exchange = self._exchange
+        if exchange is None or not exchange.complete or self.options.handler_cancellation:
+            return False
+        exchange.tell_disconnected()
+        # RFC 9112 §9.6: a client that has said all may still listen. TLS cannot be half closed.
+        return not self.core.closed and self.scheme == "http"
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._socket = None
+        self._clear_timer()
+        for waiter in self._drain_waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        exchange = self._exchange
+        if exchange is not None:
+            gone = ConnectionResetError("the client has gone")
+            gone.__cause__ = exc
+            exchange.fail(gone)
+            if self.options.handler_cancellation and self._task is not None:
+                self._task.cancel()
+        self._server.forget(self)
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        for waiter in self._drain_waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # --- requests ------------------------------------------------------------------------------
+
+    def _dispatch(self, events: list[Event]) -> None:
+        for event in events:
+            kind = type(event)
+            if kind is RequestHead:
+                self._begin(event)  # type: ignore[arg-type]  # mypy does not follow `kind`
+            elif kind is Failed:
+                self._failed(event)  # type: ignore[arg-type]  # as above
+            elif (exchange := self._exchange) is None:
+                continue
+            elif kind is Content:
+                exchange.receive_content(event.data, chunk_end=event.chunk_end)  # type: ignore[union-attr, arg-type]  # as above; what is received is bytes
+            else:
+                self._receive_end(exchange, event)  # type: ignore[arg-type]  # as above
+
+    def _begin(self, head: RequestHead) -> None:
+        self._due = None
+        self._partial = False
+        self.served += 1
+        exchange = self._exchange = ServerExchange(
+            self, head, keep_alive=self.core.persistent and not self._closing
+        )
+        self._task = self.loop.create_task(self._handle(exchange))
+
+    def _receive_end(self, exchange: ServerExchange, event: End) -> None:
+        exchange.receive_end(tuple(event.trailers))
+        if exchange.ended:
+            self._next()
+        else:
+            self._due = None
+
+    def _failed(self, event: Failed) -> None:
+        """The client broke a rule, or has said its last word too early."""
+        self._closing = True
+        error = event.error
+        _logger.debug("bad request from %s: %s", self.get_extra_info("peername"), error)
+        exchange = self._exchange
+        if exchange is not None and exchange.stream_id == event.stream_id:
+            if self._half_closed:
+                exchange.fail(ConnectionResetError("the client has gone"))
+            else:
+                status = error.status or 400
+                exchange.fail(HTTPException(status, str(error)[:MAX_EXCERPT], close=True))
+            if exchange.ended:
+                self._linger()
+        elif event.stream_id:
+            self._refuse(HTTPException(error.status or 400, str(error)[:MAX_EXCERPT]))
+        else:
+            self.close()
+
+    async def _handle(self, exchange: ServerExchange) -> None:
+        request = Request(exchange)
+        options = self.options
+        handler = options.handler if understands_expectation(exchange.head) else _unexpected
+        started = self.loop.time() if options.access_log is not None else 0.0
+        try:
+            try:
+                response = await handler(request)
+                if type(response) is not Response or not response._answer_now(request):
+                    await _checked(response)._answer(request)
+            except Exception as error:  # noqa: BLE001 - whatever a handler raises is answered
+                response = await self._answer_error(request, exchange, error)
+        except asyncio.CancelledError:
+            # By the shutdown, or because the client has gone: nobody waits for the rest.
+            self._task = None
+            self.abort()
+            raise
+        finally:
+            exchange.ended = True
+            request.close()
+        self._task = None
+        if options.access_log is not None:
+            options.access_log.log(request, response, self.loop.time() - started)
+        self._finished(exchange)
+
+    async def _answer_error(
+        self, request: Request, exchange: ServerExchange, error: Exception
+    ) -> StreamResponse:
+        """Answer what a handler raised, if it is not too late for that."""
+        response = self._response_for(request, exchange, error)
+        if exchange.head_sent or not self.is_open:
+            # Half an answer is out: only the end of the connection says that it is none.
+            self.abort()
+            return response
+        try:
+            await response._answer(request)
+        except ConnectionError:
+            self.abort()
+        return response
+
+    def _response_for(
+        self, request: Request, exchange: ServerExchange, error: Exception
+    ) -> StreamResponse:
+        if isinstance(error, HTTPException):
+            return error.response()
+        if isinstance(error, ConnectionError) and not self.is_open:
+            _logger.debug("the client went away during %r", request)
+            return HTTPException(499).response()
+        status = 504 if isinstance(error, TimeoutError) else 500
+        _logger.error("error while handling %r", request, exc_info=error)
+        text = None
+        if self.options.debug:
+            text = "".join(traceback.format_exception(error))
+        response = HTTPException(status, text).response()
+        response.force_close()
+        if "text/html" in request.headers.get("Accept", ""):
+            body = html.escape(response.text)
+            response.text = f"<!doctype html><title>{status}</title><pre>{body}</pre>"
+            response.content_type = "text/html"
+        return response
+
+    def _finished(self, exchange: ServerExchange) -> None:
+        """The request has been answered."""
+        if not self.is_open:
+            return
+        if self._closing or self.core.closed or not self.core.persistent:
+            self._linger()
+        elif exchange.complete:
+            self._next()
+        else:
+            # What the client still sends of the request is read and thrown away.
+            self._resume()
+            self._wait_for(self.options.lingering_time)
+
+    def _next(self) -> None:
+        """The exchange is over on both sides; the next request may be here already."""
+        self._exchange = None
+        core = self.core
+        if self._closing or core.closed:
+            self._linger()
+            return
+        if core.idle:
+            self._wait_for(self.options.keepalive_timeout)
+        while events := core.next_events():
+            self._dispatch(events)
+        if self._lingering or not self.is_open:
+            return
+        if core.wants_data:
+            self._resume()
+        if self._exchange is None:
+            if self._half_closed:
+                self._linger()
+            elif not core.idle:
+                self._partial = True
+                self._wait_for(self.options.head_timeout)
+
+    # --- time ----------------------------------------------------------------------------------
+
+    def _wait_for(self, seconds: float) -> None:
+        """From now on the client has so many seconds; 0: as long as it likes."""
+        if not seconds:
+            self._due = None
+            return
+        due = self._due = self.loop.time() + seconds
+        timer = self._timer
+        # One timer, moved on when it goes off: not one for each request.
+        if timer is None:
+            self._timer = self.loop.call_at(due, self._tick)
+        elif timer.when() > due:
+            timer.cancel()
+            self._timer = self.loop.call_at(due, self._tick)
+
+    def _wait_for_content(self, exchange: ServerExchange) -> None:
+        if exchange.ended:
+            return
+        if self._held:
+            self._due = None
+        else:
+            self._wait_for(self.options.body_timeout)
+
+    def _tick(self) -> None:
+        self._timer = None
+        due = self._due
+        if due is None:
+            return
+        if self.loop.time() < due:
+            self._timer = self.loop.call_at(due, self._tick)
+            return
+        self._due = None
+        self._too_slow()
+
+    def _too_slow(self) -> None:
+        exchange = self._exchange
+        if self._lingering:
+            self.abort()
+        elif exchange is None:
+            if self._partial:
+                self._refuse(HTTPException(408, "the request did not come in time"))
+            else:
+                self.close()
+        elif exchange.ended:
+            self.close()
+        else:
+            self._closing = True
+            exchange.fail(HTTPException(408, "the body did not come in time", close=True))
+
+    def _clear_timer(self) -> None:
+        self._due = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # --- flow ----------------------------------------------------------------------------------
+
+    def hold(self, exchange: ServerExchange) -> None:
+        """The handler reads slowly: the client waits."""
+        if exchange is self._exchange and not exchange.ended:
+            self._pause()
+            self._due = None
+
+    def let_go(self, exchange: ServerExchange) -> None:
+        """The handler has read."""
+        if exchange is self._exchange:
+            self._resume()
+            if not exchange.complete:
+                self._wait_for_content(exchange)
+
+    def _pause(self) -> None:
+        if not self._held and self._socket is not None and not self._socket.is_closing():
+            self._held = True
+            self._socket.pause_reading()
+
+    def _resume(self) -> None:
+        if self._held:
+            self._held = False
+            if self._socket is not None and not self._socket.is_closing():
+                self._socket.resume_reading()
+
+    async def drain(self) -> None:
+        """Wait until the socket takes more; ConnectionResetError when it never will."""
+        if self._writing_paused and self._socket is not None:
+            waiter = self.loop.create_future()
+            self._drain_waiters.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._drain_waiters.discard(waiter)
+        if self._socket is None:
+            raise ConnectionResetError("the client has gone")
+
+    # --- sending -------------------------------------------------------------------------------
+
+    def _sending(self) -> None:
+        if self._socket is None or self._socket.is_closing():
+            raise ConnectionResetError("the client has gone")
+
+    def send_head(self, exchange: ServerExchange, head: ResponseHead, *, end: bool) -> None:
+        """Send a head, which leaves with what follows it in this turn."""
+        self._sending()
+        self.core.send_head(exchange.stream_id, head, end=end)
+        self.batch.add(self)
+
+    def send_content(self, exchange: ServerExchange, data: Buffer, *, end: bool) -> None:
+        """Send content."""
+        self._sending()
+        self.core.send_content(exchange.stream_id, data, end=end)
+        self.flush()
+
+    def send_trailers(
+        self, exchange: ServerExchange, trailers: tuple[tuple[str, str], ...]
+    ) -> None:
+        """End chunked content with trailer fields."""
+        self._sending()
+        self.core.send_trailers(exchange.stream_id, trailers)
+        self.flush()
+
+    def send_whole(self, exchange: ServerExchange, head: ResponseHead, content: Buffer) -> None:
+        """Send head and content together."""
+        self._sending()
+        core = self.core
+        core.send_head(exchange.stream_id, head, end=False)
+        core.send_content(exchange.stream_id, content, end=True)
+        self.batch.add(self)
+
+    def flush(self) -> None:
+        """Write what the core wants to send."""
+        buffers = self.core.data_to_send()
+        socket = self._socket
+        if not buffers or socket is None or socket.is_closing():
+            return
+        if len(buffers) == 1:
+            socket.write(buffers[0])
+        elif sum(map(len, buffers)) <= JOIN_SIZE:
+            socket.write(b"".join(buffers))
+        elif WRITELINES_PAUSES or not isinstance(self.loop, asyncio.SelectorEventLoop):
+            socket.writelines(buffers)
+        else:
+            for buffer in buffers:
+                socket.write(buffer)
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def _refuse(self, error: HTTPException) -> None:
+        """Answer what is no request, and close."""
+        self._closing = True
+        socket = self._socket
+        if socket is None or socket.is_closing():
+            return
+        self.flush()
+        body = str(error).encode("utf-8", "backslashreplace")
+        head = ResponseHead(
+            error.status,
+            error.reason,
+            [
+                ("Date", http_now()),
+                ("Server", SERVER),
+                ("Content-Length", str(len(body))),
+                ("Content-Type", "text/plain; charset=utf-8"),
+                ("Connection", "close"),
+            ],
+        )
+        socket.write(serialize_response_head(head)[0] + body)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Nothing more will be said: close when the client has heard it."""
+        self._exchange = None
+        self._closing = self._lingering = True
+        self.flush()
+        socket = self._socket
+        if socket is None or socket.is_closing():
+            return
+        if self._half_closed or not socket.can_write_eof():
+            self.close()
+            return
+        socket.write_eof()
+        # One that asked for 100 and was refused may send all the same.
+        self._resume()
+        self._wait_for(CLOSING_TIME)
+
+    def shutdown(self) -> None:
+        """Take no more requests; an idle connection closes at once."""
+        self._closing = True
+        exchange = self._exchange
+        if exchange is None:
+            if not self._lingering:
+                self.close()
+        else:
+            exchange.keep_alive = False
+
+    def close(self) -> None:
+        """Close when what was written is out. Idempotent."""
+        if self._socket is not None:
+            self._resume()
+            self._socket.close()
+
+    def abort(self) -> None:
+        """Close at once. Idempotent."""
+        if self._socket is not None:
+            self._socket.abort()
+
+
+class BufferedServerConnection(ServerConnection, asyncio.BufferedProtocol):
+    """The same for event loops that are cheaper with a buffer to read into."""
+
+    __slots__ = ()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        buffer = self.batch.buffer
+        if buffer is None:
+            buffer = self.batch.buffer = memoryview(bytearray(READ_SIZE))
+        return buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(self.get_buffer(nbytes)[:nbytes]))
+
+
+def _checked(response: object) -> StreamResponse:
+    if not isinstance(response, StreamResponse):
+        raise TypeError(f"a handler returns a Response or StreamResponse, not {response!r}")
+    return response
+
+
+async def _unexpected(_request: Request) -> StreamResponse:
+    # RFC 9110 §10.1.1: the only expectation there is is 100-continue.
+    raise HTTPException(417, "unknown expectation", close=True)

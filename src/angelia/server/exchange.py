@@ -1,0 +1,272 @@
+"""ServerExchange: one request and its response on a connection, ended exactly once.
+
+Owns: the request's content as a stream, what of the response has been sent. The octets are the
+core's, the socket the connection's. Knows nothing of handlers or of what a response says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from angelia.core.coding import make_decoder
+from angelia.core.interface import Buffer, HttpVersion11, RequestHead, ResponseHead
+from angelia.errors import ContentError
+from angelia.net.decoding import Decoding
+from angelia.net.streams import EMPTY_PAYLOAD, StreamReader, duplicate
+from angelia.server.http_exception import HTTPException
+
+if TYPE_CHECKING:
+    from angelia.server.connection import ServerConnection
+
+__all__ = ("ServerExchange",)
+
+# What asks for the body, once: RFC 9110 §10.1.1.
+CONTINUE = ResponseHead(100, "Continue", (), HttpVersion11)
+
+
+class ServerExchange:
+    """A request under way. `ended` says that the response has been sent, or never will be."""
+
+    __slots__ = (
+        "__weakref__",
+        "_connection",
+        "_content",
+        "_decoding",
+        "_disconnected",
+        "_error",
+        "_flow_paused",
+        "_gone",
+        "complete",
+        "ended",
+        "has_content",
+        "head",
+        "head_sent",
+        "keep_alive",
+        "output_size",
+        "stream_id",
+        "trailers",
+    )
+
+    def __init__(
+        self, connection: ServerConnection, head: RequestHead, *, keep_alive: bool
+    ) -> None:
+        self._connection = connection
+        self.head = head
+        self.stream_id = head.stream_id
+        special = head.special
+        # RFC 9112 §6: these two fields say that there is content, whatever the method.
+        self.has_content = (
+            "transfer-encoding" in special or special.get("content-length", "0") != "0"
+        )
+        # Whether the client can use the connection for another request.
+        self.keep_alive = keep_alive
+        # The request has come whole.
+        self.complete = False
+        self.ended = False
+        # The status that was sent, for the access log; 0 before.
+        self.head_sent = 0
+        self.output_size = 0
+        self.trailers: tuple[tuple[str, str], ...] = ()
+        self._content: StreamReader | None = None
+        self._decoding: Decoding | None = None
+        self._flow_paused = False
+        self._gone = False
+        self._error: BaseException | None = None
+        self._disconnected: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        state = "ended" if self.ended else "open"
+        return f"<{type(self).__name__} {self.stream_id} {self.head.method} {state}>"
+
+    # --- facts ---------------------------------------------------------------------------------
+
+    @property
+    def scheme(self) -> str:
+        """``https`` over TLS."""
+        return self._connection.scheme
+
+    @property
+    def max_body_size(self) -> int:
+        """So many octets of a body are read into memory at most; 0 for any."""
+        return self._connection.options.max_body_size
+
+    @property
+    def max_form_fields(self) -> int:
+        """So many fields may a form have."""
+        return self._connection.options.max_form_fields
+
+    @property
+    def connection(self) -> ServerConnection:
+        """The connection."""
+        return self._connection
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What the transport knows."""
+        return self._connection.get_extra_info(name, default)
+
+    async def wait_disconnected(self) -> None:
+        """Wait until the client has gone, or has said that it sends no more."""
+        if self._gone or not self._connection.is_open:
+            return
+        if self._disconnected is None:
+            self._disconnected = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._disconnected)
+
+    # --- receiving -----------------------------------------------------------------------------
+
+    @property
+    def content(self) -> StreamReader:
+        """The request's content; the first use tells a client that waits for it to go on."""
+        stream = self._content
+        if stream is None:
+            if not self.has_content:
+                stream = self._content = EMPTY_PAYLOAD
+                return stream
+            stream = self._open_stream()
+        connection = self._connection
+        if connection.core.continue_awaited and connection.is_open and not self.ended:
+            connection.send_head(self, CONTINUE, end=False)
+        return stream
+
+    def _open_stream(self) -> StreamReader:
+        connection = self._connection
+        stream = StreamReader(self, connection.options.read_bufsize, loop=connection.loop)
+        self._content = stream
+        special = self.head.special
+        if "transfer-encoding" in special:
+            stream.begin_http_chunk_receiving()
+        if "content-encoding" in special:
+            if connection.options.auto_decompress:
+                self._begin_decoding(special["content-encoding"])
+        elif isinstance(length := special.get("content-length", ""), str) and length.isdigit():
+            stream.announced = int(length)
+        if self._error is not None:
+            stream.set_exception(duplicate(self._error))
+        return stream
+
+    def _begin_decoding(self, values: str | list[str]) -> None:
+        joined = values if isinstance(values, str) else ",".join(values)
+        codings = [token for part in joined.split(",") if (token := part.strip(" \t"))]
+        decoder = make_decoder(codings, max_total=self._connection.options.max_decoded_size)
+        self._decoding = None if decoder is None else Decoding(decoder)
+
+    def receive_content(self, data: bytes, *, chunk_end: bool) -> None:
+        """Content has come."""
+        if self.ended:
+            return
+        stream = self._content
+        if stream is None:
+            try:
+                stream = self._open_stream()
+            except ContentError as error:
+                self._content_failed(error)
+                return
+        decoding = self._decoding
+        if decoding is not None:
+            stream.total_compressed_bytes = (stream.total_compressed_bytes or 0) + len(data)
+            decoding.add(data, chunk_end=chunk_end)
+            self._pump()
+            return
+        stream.feed_data(data)
+        if chunk_end:
+            stream.end_http_chunk_receiving()
+
+    def receive_end(self, trailers: tuple[tuple[str, str], ...]) -> None:
+        """The request has come whole."""
+        self.complete = True
+        self.trailers = trailers
+        if self._error is not None:
+            return
+        if self._decoding is not None:
+            self._decoding.ended = True
+            self._pump()
+        elif self._content is not None:
+            self._content.feed_eof()
+        elif self.has_content:
+            self._open_stream().feed_eof()
+
+    def _pump(self) -> None:
+        decoding, stream = self._decoding, self._content
+        if decoding is None or stream is None or self._flow_paused:
+            return
+        try:
+            if not decoding.pump(stream):
+                return
+        except ContentError as error:
+            self._decoding = None
+            self._content_failed(error)
+            return
+        if decoding.ended:
+            self._decoding = None
+            stream.feed_eof()
+
+    def _content_failed(self, error: ContentError) -> None:
+        """What came cannot be decoded, or not within the limit."""
+        self.fail(HTTPException(error.status, str(error), close=True))
+
+    def fail(self, error: BaseException) -> None:
+        """No more of the request will come: whoever reads it, or writes, gets `error`."""
+        if self._error is not None:
+            return
+        self._error = error
+        self.tell_disconnected()
+        stream = self._content
+        if stream is not None and not stream.is_eof():
+            stream.set_exception(duplicate(error))
+
+    def tell_disconnected(self) -> None:
+        """The client has gone, or at least sends no more."""
+        self._gone = True
+        if self._disconnected is not None and not self._disconnected.done():
+            self._disconnected.set_result(None)
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why no more of the request will come."""
+        return self._error
+
+    # The stream's flow control.
+
+    def pause_reading(self) -> None:
+        """The stream is full."""
+        self._flow_paused = True
+        self._connection.hold(self)
+
+    def resume_reading(self) -> None:
+        """The stream has room again."""
+        self._flow_paused = False
+        if self._decoding is not None:
+            self._pump()
+        if not self._flow_paused:
+            self._connection.let_go(self)
+
+    # --- sending -------------------------------------------------------------------------------
+
+    def send_interim(self, head: ResponseHead) -> None:
+        """Send an interim response (RFC 9110 §15.2)."""
+        self._connection.send_head(self, head, end=False)
+
+    def send_head(self, head: ResponseHead, *, end: bool) -> None:
+        """Send the final head."""
+        self._connection.send_head(self, head, end=end)
+        self.head_sent = head.status
+
+    def send_content(self, data: Buffer, *, end: bool) -> None:
+        """Send content, framed as the head announced it."""
+        self._connection.send_content(self, data, end=end)
+        self.output_size += len(data)
+
+    def send_trailers(self, trailers: tuple[tuple[str, str], ...]) -> None:
+        """End chunked content with trailer fields."""
+        self._connection.send_trailers(self, trailers)
+
+    def send_whole(self, head: ResponseHead, content: Buffer) -> None:
+        """Send a response whose content is at hand: one write."""
+        self._connection.send_whole(self, head, content)
+        self.head_sent = head.status
+        self.output_size = len(content)
+
+    async def drain(self) -> None:
+        """Wait until the socket takes more; OSError when it never will."""
+        await self._connection.drain()

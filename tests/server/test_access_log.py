@@ -1,0 +1,82 @@
+"""The access log: one line for each request, and nothing in it that a client could forge."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from angelia.server.access_log import DEFAULT_FORMAT, AccessLogger
+from angelia.server.request import Request
+from angelia.server.response import Response, StreamResponse
+from server.kit import ask, hello, serving
+
+pytestmark = pytest.mark.deadline(15)
+
+
+async def logged(
+    caplog: pytest.LogCaptureFixture, log_format: str, octets: bytes, handler: object = hello
+) -> list[str]:
+    with caplog.at_level(logging.INFO, "angelia.access"):
+        async with serving(handler, access_log=AccessLogger(None, log_format)) as server:  # type: ignore[arg-type]  # a handler
+            await ask(server, octets)
+    return [r.getMessage() for r in caplog.records if r.name == "angelia.access"]
+
+
+async def test_default(caplog: pytest.LogCaptureFixture) -> None:
+    """Address, time, request line, status, size, referrer and agent."""
+    octets = b"GET /x?y HTTP/1.1\r\nHost: h\r\nUser-Agent: me\r\n\r\n"
+    (line,) = await logged(caplog, DEFAULT_FORMAT, octets)
+    assert line.startswith("127.0.0.1 [")
+    assert line.endswith('] "GET /x?y HTTP/1.1" 200 8 "-" "me"')
+
+
+async def test_directives(caplog: pytest.LogCaptureFixture) -> None:
+    """Each directive."""
+    octets = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+    form = "%%|%s|%b|%T|%{host}i|%{content-type}o|%{nothing}o"
+    (line,) = await logged(caplog, form, octets)
+    assert line == "%|200|7|0|h|text/plain; charset=utf-8|-"
+    caplog.clear()
+    (line,) = await logged(caplog, "%Tf %D %P", octets)
+    seconds, micro, process = line.split()
+    assert float(seconds) < 5
+    assert int(micro) < 5_000_000
+    assert process.startswith("<")
+
+
+async def test_escaped(caplog: pytest.LogCaptureFixture) -> None:
+    """What a client sends cannot end the line, leave its quotes or speak to a terminal."""
+    octets = b'GET /" HTTP/1.1\r\nHost: h\r\nUser-Agent: a"b\\\xff\xc2\x9b\tc\r\n\r\n'
+    (line,) = await logged(caplog, '"%r" "%{User-Agent}i"', octets)
+    assert line == r'"GET /\x22 HTTP/1.1" "a\x22b\x5c\xdcff\x9b\x09c"'
+
+
+async def test_errors(caplog: pytest.LogCaptureFixture) -> None:
+    """A request that failed has its line too."""
+
+    async def handler(request: Request) -> StreamResponse:
+        raise LookupError
+
+    (line,) = await logged(caplog, "%s", b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", handler)
+    assert line == "500"
+
+
+def test_unknown_directive() -> None:
+    """A format with a directive that does not exist is refused at once."""
+    with pytest.raises(ValueError, match="%z"):
+        AccessLogger(None, "%a %z")
+
+
+async def test_disabled() -> None:
+    """Without listeners nothing is computed."""
+    logger = logging.getLogger("angelia.test.quiet")
+    logger.setLevel(logging.ERROR)
+    access = AccessLogger(logger)
+    assert not access.enabled
+
+    async def handler(request: Request) -> StreamResponse:
+        return Response()
+
+    async with serving(handler, access_log=access) as server:
+        assert (await ask(server, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")).status == 200

@@ -1,0 +1,555 @@
+"""Connections of the server: requests in order, bodies, errors, time, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import weakref
+from typing import Any
+
+import pytest
+
+from angelia.server.http_exception import HTTPException
+from angelia.server.request import Request
+from angelia.server.response import Response, StreamResponse
+from server.kit import GET, LAST, ask, connected, echo, hello, post, serving
+
+pytestmark = [pytest.mark.usefixtures("loop_kind"), pytest.mark.deadline(15)]
+
+
+BOTH_FRAMINGS = (
+    b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+
+
+class TestKeepAlive:
+    async def test_one_after_the_other(self) -> None:
+        """A connection serves request after request."""
+        async with serving(hello) as server, connected(server) as wire:
+            for number in range(5):
+                wire.send(b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % number)
+                answer = await wire.answer()
+                assert (answer.status, answer.body) == (200, b"hello /%d" % number)
+                assert "connection" not in answer.headers
+            assert server.connections == 1
+
+    async def test_cut_anywhere(self) -> None:
+        """However the octets are cut, the answers are the same."""
+        octets = post(body=b"abc") + GET
+        async with serving(echo) as server:
+            for at in range(1, len(octets)):
+                async with connected(server) as wire:
+                    wire.send(octets[:at])
+                    await asyncio.sleep(0)
+                    wire.send(octets[at:])
+                    assert (await wire.answer()).body == b"abc"
+                    assert (await wire.answer()).body == b""
+
+    async def test_close_is_asked_for(self) -> None:
+        """`Connection: close` ends the connection after the answer, and is said again."""
+        async with serving(hello) as server, connected(server) as wire:
+            wire.send(LAST)
+            answer = await wire.answer()
+            assert answer.headers["connection"] == "close"
+            assert await wire.closed()
+
+    async def test_close_by_the_handler(self) -> None:
+        """A response can end the connection."""
+
+        async def handler(request: Request) -> StreamResponse:
+            response = Response(text="bye")
+            response.force_close()
+            assert not response.keep_alive
+            return response
+
+        async with serving(handler) as server, connected(server) as wire:
+            wire.send(GET)
+            assert (await wire.answer()).headers["connection"] == "close"
+            assert await wire.closed()
+
+    async def test_http10(self) -> None:
+        """An HTTP/1.0 connection closes unless keep-alive was asked for."""
+        async with serving(hello) as server:
+            async with connected(server) as wire:
+                wire.send(b"GET / HTTP/1.0\r\n\r\n")
+                answer = await wire.answer()
+                assert (answer.status, answer.headers["connection"]) == (200, "close")
+                assert await wire.closed()
+            async with connected(server) as wire:
+                for _ in range(2):
+                    wire.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+                    answer = await wire.answer()
+                    assert answer.headers["connection"] == "keep-alive"
+
+    async def test_idle_timeout(self) -> None:
+        """An idle connection is closed, without a word."""
+        async with serving(hello, keepalive_timeout=0.02) as server, connected(server) as wire:
+            wire.send(GET)
+            await wire.answer()
+            assert await wire.closed()
+
+    async def test_context_is_each_requests_own(self) -> None:
+        """What a handler leaves in a context variable no other request sees."""
+        import contextvars
+
+        variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="new")
+
+        async def handler(request: Request) -> StreamResponse:
+            seen = variable.get()
+            variable.set("used")
+            return Response(text=seen)
+
+        async with serving(handler) as server, connected(server) as wire:
+            for _ in range(3):
+                wire.send(GET)
+                assert (await wire.answer()).body == b"new"
+
+
+class TestPipelining:
+    async def test_in_order(self) -> None:
+        """Pipelined requests are answered in their order, each once, however long one takes."""
+        order: list[str] = []
+
+        async def handler(request: Request) -> StreamResponse:
+            order.append(request.path)
+            if request.path == "/0":
+                for _ in range(10):
+                    await asyncio.sleep(0)
+            return Response(text=request.path)
+
+        async with serving(handler) as server, connected(server) as wire:
+            wire.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % n for n in range(50)))
+            for number in range(50):
+                assert (await wire.answer()).body == b"/%d" % number
+            wire.send(LAST)
+            await wire.answer()
+            assert await wire.closed()
+        assert order == [*(f"/{n}" for n in range(50)), "/"]
+
+    async def test_bounded(self) -> None:
+        """A flood of pipelined requests stops the socket instead of filling the memory."""
+        gate = asyncio.Event()
+
+        async def handler(request: Request) -> StreamResponse:
+            await gate.wait()
+            return Response(text="x")
+
+        async with serving(handler) as server, connected(server) as wire:
+            wire.send(GET * 200_000)
+            transport: Any = wire.writer.transport
+            for _ in range(200):
+                await asyncio.sleep(0.001)
+            assert transport.get_write_buffer_size() > 1_000_000
+            gate.set()
+            for _ in range(1000):
+                assert (await wire.answer()).status == 200
+            transport.abort()
+
+    async def test_behind_close(self) -> None:
+        """Nothing behind a request that asked for the end is answered."""
+        async with serving(hello) as server, connected(server) as wire:
+            wire.send(LAST + GET + GET)
+            await wire.answer()
+            assert await wire.closed()
+
+
+class TestBodies:
+    async def test_unread_body(self) -> None:
+        """A body that the handler did not read is thrown away, and the next request is served."""
+        async with serving(hello) as server, connected(server) as wire:
+            for _ in range(3):
+                wire.send(post(body=b"GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n" * 1000))
+                assert (await wire.answer()).body == b"hello /"
+            wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+            assert (await wire.answer()).status == 200
+            wire.send(b"3\r\nabc\r\n0\r\n\r\n" + GET)
+            assert (await wire.answer()).status == 200
+
+    async def test_lingering(self) -> None:
+        """A client that never ends such a body is let go after a while."""
+        async with serving(hello, lingering_time=0.02) as server, connected(server) as wire:
+            wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nabc")
+            assert (await wire.answer()).status == 200
+            assert await wire.closed()
+
+    async def test_back_pressure(self) -> None:
+        """A body that is read slowly stops the socket, and comes whole all the same."""
+        gate = asyncio.Event()
+        buffered = []
+
+        async def handler(request: Request) -> StreamResponse:
+            await gate.wait()
+            buffered.append(request.content.buffered)
+            size = 0
+            async for piece in request.content.iter_any():
+                size += len(piece)
+            return Response(text=str(size))
+
+        async with serving(handler, read_bufsize=2**14) as server, connected(server) as wire:
+            wire.send(post(body=bytes(20_000_000)))
+            for _ in range(50):
+                await asyncio.sleep(0.001)
+            gate.set()
+            assert (await wire.answer()).body == b"20000000"
+        assert buffered[0] < 2**20
+
+    async def test_too_large(self) -> None:
+        """A body beyond the limit is answered 413, announced or not, and that is the end."""
+        async with serving(echo, max_body_size=10) as server:
+            assert (await ask(server, post(body=b"x" * 10))).status == 200
+            async with connected(server) as wire:
+                wire.send(post(body=b"x" * 11) + GET)
+                answer = await wire.answer()
+                assert answer.status == 413
+                assert b"10 bytes" in answer.body
+                assert await wire.closed()
+            chunked = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+            assert (await ask(server, chunked, b"6\r\nabcdef\r\n" * 2)).status == 413
+
+    async def test_continue(self) -> None:
+        """100 goes out when the handler begins to read, and once."""
+        order: list[str] = []
+
+        async def handler(request: Request) -> StreamResponse:
+            order.append("called")
+            return Response(await request.read() + await request.read())
+
+        async with serving(handler) as server, connected(server) as wire:
+            wire.send(
+                b"POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+            )
+            assert (await wire.answer()).status == 100
+            assert order == ["called"]
+            wire.send(b"abc")
+            assert (await wire.answer()).body == b"abcabc"
+
+    async def test_continue_refused(self) -> None:
+        """A handler that does not read answers at once, and the connection closes."""
+        async with serving(hello) as server, connected(server) as wire:
+            wire.send(
+                b"POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+            )
+            answer = await wire.answer()
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+            assert await wire.closed()
+
+    async def test_unknown_expectation(self) -> None:
+        """RFC 9110 §10.1.1: 417 for an expectation that is not known."""
+        async with serving(hello) as server:
+            answer = await ask(server, b"GET / HTTP/1.1\r\nHost: h\r\nExpect: tea\r\n\r\n")
+            assert answer.status == 417
+
+    async def test_broken_chunks(self) -> None:
+        """A body that breaks the framing is answered 400 to a handler that reads it."""
+        async with serving(echo) as server, connected(server) as wire:
+            wire.send(
+                b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" + GET
+            )
+            assert (await wire.answer()).status == 400
+            assert await wire.closed()
+
+    async def test_body_timeout(self) -> None:
+        """A body that stops coming is answered 408."""
+        async with serving(echo, body_timeout=0.02) as server, connected(server) as wire:
+            wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nabc")
+            assert (await wire.answer()).status == 408
+            assert await wire.closed()
+
+    async def test_decoding(self) -> None:
+        """A coded body is decoded, within its limit; broken it is answered 400."""
+        import gzip
+
+        packed = gzip.compress(b"abc" * 1000)
+        async with serving(echo) as server:
+            octets = post(b"Content-Encoding: gzip", body=packed)
+            assert (await ask(server, octets)).body == b"abc" * 1000
+            broken = post(b"Content-Encoding: gzip", body=b"rubbish")
+            assert (await ask(server, broken)).status == 400
+        async with serving(echo, max_decompressed_size=100) as server:
+            assert (await ask(server, octets)).status == 413
+        async with serving(echo, auto_decompress=False) as server:
+            assert (await ask(server, octets)).body == packed
+        async with serving(echo, max_body_size=1000) as server:
+            assert (await ask(server, octets)).status == 413
+
+
+class TestBadRequests:
+    @pytest.mark.parametrize(
+        ("octets", "status"),
+        [
+            (b"rubbish\r\n\r\n", 400),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+            (b"GET / HTTP/1.1\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+            (b"GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505),
+            (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: h\r\n\r\n", 414),
+            (b"GET / HTTP/1.1\r\nHost: h\r\nA: " + b"x" * 9000 + b"\r\n\r\n", 431),
+            (b"GET / HTTP/1.1\r\nHost: h\r\n" + b"A: x\r\n" * 200 + b"\r\n", 431),
+            (b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+            (BOTH_FRAMINGS, 400),
+        ],
+    )
+    async def test_refused(self, octets: bytes, status: int) -> None:
+        """The right status, the end of the connection, and no answer to what follows."""
+        async with serving(hello) as server, connected(server) as wire:
+            wire.send(octets + b"GET /canary HTTP/1.1\r\nHost: h\r\n\r\n")
+            answer = await wire.answer()
+            assert answer.status == status
+            assert answer.headers["connection"] == "close"
+            assert len(answer.body) < 1000
+            assert b"canary" not in await wire.rest()
+
+    async def test_after_a_good_one(self) -> None:
+        """What was good before it is answered first."""
+        gate = asyncio.Event()
+
+        async def handler(request: Request) -> StreamResponse:
+            await gate.wait()
+            return Response(text="good")
+
+        async with serving(handler) as server, connected(server) as wire:
+            wire.send(GET + b"rubbish\r\n\r\n")
+            await asyncio.sleep(0)
+            gate.set()
+            assert (await wire.answer()).body == b"good"
+            assert (await wire.answer()).status == 400
+            assert await wire.closed()
+
+    async def test_slow_head(self) -> None:
+        """A head that does not come whole in time is answered 408; a silent client just loses."""
+        async with serving(hello, head_timeout=0.03) as server:
+            async with connected(server) as wire:
+                wire.send(b"GET / HT")
+                assert (await wire.answer()).status == 408
+                assert await wire.closed()
+            async with connected(server) as wire:
+                assert await wire.closed()
+
+    async def test_dribbled_head(self) -> None:
+        """The time for a head is for all of it: dribbling does not extend it."""
+        async with serving(hello, head_timeout=0.05) as server, connected(server) as wire:
+            octets = b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 100
+            for at in range(len(octets)):
+                wire.send(octets[at : at + 1])
+                await asyncio.sleep(0.005)
+                if wire.reader._buffer:  # type: ignore[attr-defined]  # nothing tells without waiting
+                    break
+            else:
+                pytest.fail("the head was waited for as long as octets came")
+            assert (await wire.answer()).status == 408
+
+
+class TestErrors:
+    async def test_exception(self, caplog: pytest.LogCaptureFixture) -> None:
+        """An exception is a 500 without its text, logged once with its traceback."""
+
+        async def handler(request: Request) -> StreamResponse:
+            raise LookupError("secret")
+
+        with caplog.at_level(logging.ERROR, "angelia.server"):
+            async with serving(handler) as server, connected(server) as wire:
+                wire.send(GET)
+                answer = await wire.answer()
+                assert (answer.status, answer.body) == (500, b"500: Internal Server Error")
+                assert await wire.closed()
+        (record,) = caplog.records
+        assert record.exc_info is not None
+        assert record.exc_info[0] is LookupError
+
+    async def test_html(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A browser gets a page; with `debug` it has the traceback, escaped."""
+
+        async def handler(request: Request) -> StreamResponse:
+            raise LookupError("<script>")
+
+        octets = b"GET / HTTP/1.1\r\nHost: h\r\nAccept: text/html\r\n\r\n"
+        with caplog.at_level(logging.CRITICAL, "angelia.server"):
+            async with serving(handler) as server:
+                answer = await ask(server, octets)
+                assert answer.headers["content-type"].startswith("text/html")
+                assert b"LookupError" not in answer.body
+            async with serving(handler, debug=True) as server:
+                answer = await ask(server, octets)
+                assert b"LookupError" in answer.body
+                assert b"&lt;script&gt;" in answer.body
+                assert b"<script>" not in answer.body
+
+    @pytest.mark.parametrize("wrong", [None, "text", b"octets", 200])
+    async def test_wrong_type(self, wrong: Any, caplog: pytest.LogCaptureFixture) -> None:
+        """What is no response is a 500."""
+
+        async def handler(request: Request) -> Any:
+            return wrong
+
+        with caplog.at_level(logging.CRITICAL, "angelia.server"):
+            async with serving(handler) as server:
+                assert (await ask(server, GET)).status == 500
+
+    async def test_timeout_error(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A handler's TimeoutError is a 504."""
+
+        async def handler(request: Request) -> StreamResponse:
+            raise TimeoutError
+
+        with caplog.at_level(logging.CRITICAL, "angelia.server"):
+            async with serving(handler) as server:
+                assert (await ask(server, GET)).status == 504
+
+    async def test_http_exception(self) -> None:
+        """An HTTPException is the answer, and the connection goes on."""
+
+        async def handler(request: Request) -> StreamResponse:
+            raise HTTPException(401, "who?", headers={"WWW-Authenticate": "Basic"})
+
+        async with serving(handler) as server, connected(server) as wire:
+            for _ in range(2):
+                wire.send(GET)
+                answer = await wire.answer()
+                assert (answer.status, answer.body) == (401, b"who?")
+                assert answer.headers["www-authenticate"] == "Basic"
+
+    async def test_after_the_head(self, caplog: pytest.LogCaptureFixture) -> None:
+        """An exception after the head breaks the connection: half an answer is none."""
+
+        async def handler(request: Request) -> StreamResponse:
+            response = StreamResponse()
+            await response.prepare(request)
+            await response.write(b"half")
+            raise LookupError
+
+        with caplog.at_level(logging.CRITICAL, "angelia.server"):
+            async with serving(handler) as server, connected(server) as wire:
+                wire.send(GET)
+                with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                    await wire.answer()
+
+    @pytest.mark.parametrize("written", [b"short", b"much too long for it"])
+    async def test_wrong_length(self, written: bytes, caplog: pytest.LogCaptureFixture) -> None:
+        """A response never has more or less content than it announced, or the connection breaks."""
+
+        async def handler(request: Request) -> StreamResponse:
+            response = StreamResponse(headers={"Content-Length": "10"})
+            await response.prepare(request)
+            await response.write(written)
+            return response
+
+        with caplog.at_level(logging.CRITICAL, "angelia.server"):
+            async with serving(handler) as server, connected(server) as wire:
+                wire.send(GET + GET)
+                with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                    await wire.answer()
+
+
+class TestTheEnd:
+    async def test_client_goes(self) -> None:
+        """A handler learns that its client has gone: by its reads, its writes, and the future."""
+        seen: list[str] = []
+        began, done = asyncio.Event(), asyncio.Event()
+
+        async def handler(request: Request) -> StreamResponse:
+            began.set()
+            try:
+                await request.read()
+            except ConnectionError:
+                seen.append("read")
+            await request.wait_disconnected()
+            response = StreamResponse()
+            try:
+                await response.prepare(request)
+            except ConnectionError:
+                seen.append("write")
+            done.set()
+            return response
+
+        async with serving(handler) as server:
+            async with connected(server) as wire:
+                wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc")
+                await began.wait()
+                wire.writer.transport.abort()
+            await done.wait()
+        assert seen == ["read", "write"]
+
+    async def test_cancellation(self) -> None:
+        """With `handler_cancellation` a handler whose client has gone is cancelled."""
+        cancelled = asyncio.Event()
+        began = asyncio.Event()
+
+        async def handler(request: Request) -> StreamResponse:
+            began.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.set()
+                raise
+            return Response()
+
+        async with serving(handler, handler_cancellation=True) as server:
+            async with connected(server) as wire:
+                wire.send(GET)
+                await began.wait()
+            await cancelled.wait()
+
+    async def test_half_close(self) -> None:
+        """A client that has said all still gets its answers."""
+        gate = asyncio.Event()
+
+        async def handler(request: Request) -> StreamResponse:
+            await gate.wait()
+            return Response(text=str(request.url))
+
+        async with serving(handler) as server, connected(server) as wire:
+            wire.send(GET + GET)
+            wire.writer.write_eof()
+            for _ in range(10):
+                await asyncio.sleep(0)
+            gate.set()
+            assert (await wire.answer()).body == b"http://h/"
+            assert (await wire.answer()).body == b"http://h/"
+            assert await wire.closed()
+
+    async def test_eof_at_any_octet(self) -> None:
+        """A client that goes in the middle of anything leaves nothing behind."""
+        octets = post(body=b"abc")
+        async with serving(echo) as server:
+            for at in range(len(octets)):
+                async with connected(server) as wire:
+                    wire.send(octets[:at])
+                    wire.writer.write_eof()
+                    rest = await wire.rest()
+                    assert b" 200 " not in rest
+            await server.close()
+            assert server.connections == 0
+
+    async def test_answer_is_heard(self) -> None:
+        """An answer that ends the connection reaches a client that is still sending."""
+
+        async def handler(request: Request) -> StreamResponse:
+            raise HTTPException(403, close=True)
+
+        async with serving(handler) as server, connected(server) as wire:
+            wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 50000000\r\n\r\n")
+            for _ in range(100):
+                wire.send(bytes(100_000))
+                await asyncio.sleep(0)
+            assert (await wire.answer()).status == 403
+
+    async def test_nothing_is_kept(self) -> None:
+        """A request that was answered is not kept alive by its connection."""
+        requests: list[weakref.ref[Request]] = []
+
+        async def handler(request: Request) -> StreamResponse:
+            requests.append(weakref.ref(request))
+            return Response(await request.read())
+
+        async with serving(handler) as server, connected(server) as wire:
+            gc.disable()
+            try:
+                for _ in range(3):
+                    wire.send(post(body=b"abc"))
+                    await wire.answer()
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                assert [reference() for reference in requests] == [None] * 3
+            finally:
+                gc.enable()

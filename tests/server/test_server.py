@@ -1,0 +1,253 @@
+"""The server as a whole: where it listens, how many it takes, how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+import trustme
+
+import angelia
+from angelia.server.request import Request
+from angelia.server.response import Response, StreamResponse
+from angelia.server.server import Server
+from server.kit import GET, LAST, Wire, connected, hello, serving
+
+pytestmark = [pytest.mark.usefixtures("loop_kind"), pytest.mark.deadline(15)]
+
+
+async def fetch(server: Server, path: str = "/") -> tuple[int, str]:
+    """What our own client gets."""
+    async with (
+        angelia.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{server.port}{path}") as response,
+    ):
+        return response.status, await response.text()
+
+
+class TestListening:
+    async def test_tcp(self) -> None:
+        """On a free port, with our own client."""
+        async with Server(hello) as server:
+            assert await server.start("127.0.0.1", 0) is server
+            assert await fetch(server, "/x?y=1") == (200, "hello /x")
+            assert server.addresses == [("127.0.0.1", server.port)]
+
+    async def test_ipv6(self) -> None:
+        """On an IPv6 address; the URL of a request without Host has it in brackets."""
+
+        async def handler(request: Request) -> StreamResponse:
+            return Response(text=f"{request.url} {request.remote}")
+
+        async with Server(handler) as server:
+            try:
+                await server.start("::1", 0)
+            except OSError:
+                pytest.skip("no IPv6 here")
+            wire = Wire(*await asyncio.open_connection("::1", server.port))
+            wire.send(b"GET /p HTTP/1.0\r\n\r\n")
+            assert (await wire.answer()).body.decode() == f"http://[::1]:{server.port}/p ::1"
+            await wire.close()
+
+    async def test_several(self) -> None:
+        """One server listens in several places."""
+        async with Server(hello) as server:
+            await server.start("127.0.0.1", 0)
+            await server.start("127.0.0.1", 0)
+            first, second = (port for _, port in server.addresses)
+            assert first != second
+
+    async def test_unix(self, tmp_path: Path) -> None:
+        """On a Unix socket, whose file goes with the server."""
+        path = tmp_path / "socket"
+        async with Server(hello) as server:
+            await server.start(path=path)
+            connector = angelia.UnixConnector(str(path))
+            async with (
+                angelia.ClientSession(connector=connector) as session,
+                session.get("http://any/x") as response,
+            ):
+                assert await response.text() == "hello /x"
+            with pytest.raises(RuntimeError, match="no port"):
+                _ = server.port
+        assert not path.exists()
+
+    async def test_socket_and_descriptor(self) -> None:
+        """On a socket that somebody else bound, given as it is or by its number."""
+        for by_number in (False, True):
+            sock = socket.create_server(("127.0.0.1", 0))
+            sock.setblocking(False)
+            async with Server(hello) as server:
+                if by_number:
+                    await server.start(fd=sock.fileno())
+                    sock.close()
+                else:
+                    await server.start(sock=sock)
+                assert (await fetch(server))[0] == 200
+
+    async def test_reuse_port(self) -> None:
+        """Two servers share a port where the system can do that."""
+        if not hasattr(socket, "SO_REUSEPORT"):
+            pytest.skip("no SO_REUSEPORT here")
+        async with Server(hello) as one, Server(hello) as two:
+            await one.start("127.0.0.1", 0, reuse_port=True)
+            await two.start("127.0.0.1", one.port, reuse_port=True)
+
+    async def test_tls(self) -> None:
+        """With TLS a request says so, and its URL is https, whatever the target says."""
+        authority = trustme.CA()
+        server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost").configure_cert(server_context)
+        client_context = ssl.create_default_context()
+        authority.configure_trust(client_context)
+
+        async def handler(request: Request) -> StreamResponse:
+            assert request.secure
+            assert request.get_extra_info("ssl_object") is not None
+            return Response(text=str(request.url))
+
+        async with (
+            serving(handler, ssl=server_context) as server,
+            connected(server, client_context) as wire,
+        ):
+            wire.send(b"GET http://h/x HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert (await wire.answer()).body == b"https://h/x"
+            wire.send(LAST)
+            await wire.answer()
+            assert await wire.closed()
+
+    async def test_wrong_arguments(self) -> None:
+        """One place at a time."""
+        async with Server(hello) as server:
+            with pytest.raises(ValueError, match="give host and port"):
+                await server.start()
+            with pytest.raises(ValueError, match="give host and port"):
+                await server.start("127.0.0.1", 0, path="/x")
+
+    async def test_port_in_use(self) -> None:
+        """A port that is taken is an OSError, and the server is as before."""
+        async with Server(hello) as one, Server(hello) as two:
+            await one.start("127.0.0.1", 0)
+            with pytest.raises(OSError, match=r"(?i)in use"):
+                await two.start("127.0.0.1", one.port)
+            assert two.addresses == []
+
+
+async def test_needs_a_loop() -> None:
+    """A server belongs to the loop that runs."""
+
+    def outside() -> None:
+        with pytest.raises(RuntimeError):
+            Server(hello)
+
+    await asyncio.get_running_loop().run_in_executor(None, outside)
+
+
+class TestLimits:
+    async def test_connections(self) -> None:
+        """One connection too many is answered 503, and there is room again when one goes."""
+        async with serving(hello, max_connections=2) as server:
+            async with connected(server) as one, connected(server) as two:
+                for wire in (one, two):
+                    wire.send(GET)
+                    assert (await wire.answer()).status == 200
+                async with connected(server) as three:
+                    assert (await three.answer()).status == 503
+                    assert await three.closed()
+            for _ in range(1000):
+                if not server.connections:
+                    break
+                await asyncio.sleep(0.001)
+            async with connected(server) as wire:
+                wire.send(GET)
+                assert (await wire.answer()).status == 200
+
+
+class TestClose:
+    async def test_idle_at_once(self) -> None:
+        """Idle connections close, and the port is free."""
+        async with Server(hello) as server:
+            await server.start("127.0.0.1", 0)
+            port = server.port
+            async with connected(server) as wire:
+                wire.send(GET)
+                await wire.answer()
+                await server.close(60)
+                assert await wire.closed()
+            with pytest.raises(OSError, match=r"(?i)connect|refused"):
+                await asyncio.open_connection("127.0.0.1", port)
+            with pytest.raises(RuntimeError, match="closed"):
+                await server.start("127.0.0.1", 0)
+            await server.close()
+
+    async def test_graceful(self) -> None:
+        """A request under way is answered, and the client told that it is the last one."""
+        began, gate = asyncio.Event(), asyncio.Event()
+
+        async def handler(request: Request) -> StreamResponse:
+            began.set()
+            await gate.wait()
+            return Response(text="done")
+
+        async with Server(handler) as server:
+            await server.start("127.0.0.1", 0)
+            async with connected(server) as wire:
+                wire.send(GET + GET)
+                await began.wait()
+                closing = asyncio.create_task(server.close(60))
+                await asyncio.sleep(0)
+                gate.set()
+                answer = await wire.answer()
+                assert (answer.body, answer.headers["connection"]) == (b"done", "close")
+                assert await wire.closed()
+            await closing
+
+    async def test_deadline(self) -> None:
+        """A handler that outlasts the deadline is cancelled, its connection aborted."""
+        began = asyncio.Event()
+        ended: list[str] = []
+
+        async def handler(request: Request) -> StreamResponse:
+            began.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append("cancelled")
+            return Response()
+
+        async with Server(handler) as server:
+            await server.start("127.0.0.1", 0)
+            async with connected(server) as wire:
+                wire.send(GET)
+                await began.wait()
+                await server.close(0.01)
+                assert ended == ["cancelled"]
+                with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                    await wire.answer()
+
+    async def test_descriptors(self) -> None:
+        """No descriptor is left over, whatever the connections were doing."""
+        half = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n"
+        counts = []
+        for octets in (GET, GET, b"", b"GET /", half):
+            async with Server(hello) as server:
+                await server.start("127.0.0.1", 0)
+                wire = Wire(*await asyncio.open_connection("127.0.0.1", server.port))
+                wire.send(octets)
+                await asyncio.sleep(0.01)
+                await server.close(0)
+                await wire.close()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            counts.append(descriptors())
+        # The loop has some of its own, from the first time on.
+        assert counts[1:] == [counts[0]] * 4
+
+
+def descriptors() -> int:
+    """How many descriptors this process has; 0 where nothing tells."""
+    folder = Path("/proc/self/fd")
+    return len(list(folder.iterdir())) if folder.exists() else 0
