@@ -62,7 +62,8 @@ class TestConstruction:
         """A loop that is given need not run."""
         loop = asyncio.new_event_loop()
         try:
-            assert len(CookieJar(loop=loop)) == 0
+            with pytest.warns(DeprecationWarning, match="loop argument of CookieJar"):
+                assert len(CookieJar(loop=loop)) == 0
         finally:
             loop.close()
 

@@ -84,13 +84,13 @@ class TestValues:
 
     def test_effective(self) -> None:
         """None is no limit; a number is a total, with a warning, over the session's others."""
-        assert effective_timeout(None, DEFAULT_TIMEOUT, stacklevel=1) == angelia.ClientTimeout()
+        assert effective_timeout(None, DEFAULT_TIMEOUT) == angelia.ClientTimeout()
         with pytest.warns(DeprecationWarning, match="ClientTimeout"):
-            timeout = effective_timeout(5, DEFAULT_TIMEOUT, stacklevel=1)
+            timeout = effective_timeout(5, DEFAULT_TIMEOUT)
         assert timeout == angelia.ClientTimeout(total=5, sock_connect=30)
         for wrong in ("5", True, object()):
             with pytest.raises(TypeError, match="timeout"):
-                effective_timeout(wrong, DEFAULT_TIMEOUT, stacklevel=1)
+                effective_timeout(wrong, DEFAULT_TIMEOUT)
 
     async def test_deprecated_arguments(self) -> None:
         """`read_timeout` and `conn_timeout` warn, and exclude `timeout`."""

@@ -108,7 +108,7 @@ class TestSSLArgument:
     def test_none_means_true_with_a_warning_at_the_callers_line(self) -> None:
         """None is a deprecated True."""
         with pytest.warns(DeprecationWarning, match="ssl=True") as caught:
-            assert check_ssl_argument(None, stacklevel=1) is True
+            assert check_ssl_argument(None) is True
         assert caught[0].filename == __file__
 
     @pytest.mark.parametrize("value", [0, 1, "yes", DIGEST, object()])
@@ -130,7 +130,7 @@ class TestMergeSSLArguments:
         """Each form warns and becomes its present equivalent."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         with pytest.warns(DeprecationWarning, match="verify_ssl") as caught:
-            assert merge_ssl_arguments(True, False, None, None, stacklevel=1) is False
+            assert merge_ssl_arguments(True, False, None, None) is False
         assert caught[0].filename == __file__
         with pytest.warns(DeprecationWarning, match="ssl_context"):
             assert merge_ssl_arguments(None, None, context, None) is context

@@ -50,6 +50,7 @@ from angelia.core.cookies import (
     serialize_cookie_header,
     wire_value,
 )
+from angelia.core.deprecation import warn_loop_argument
 
 __all__ = (
     "AbstractCookieJar",
@@ -76,6 +77,8 @@ class AbstractCookieJar(Sized, Iterable[Morsel[str]]):
     """
 
     def __init__(self, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        if loop is not None:
+            warn_loop_argument(self)
         self._loop = asyncio.get_running_loop() if loop is None else loop
 
     @property

@@ -464,6 +464,9 @@ class ClientRequest:
             raise ValueError("compress can not be set if Content-Encoding header is set")
         if not isinstance(self.compress, str):
             self.compress = "deflate"
+        elif self.compress.lower() not in available_codings():
+            known = ", ".join(available_codings())
+            raise ValueError(f"cannot compress with {self.compress!r}, only with {known}")
         self.headers[hdrs.CONTENT_ENCODING] = self.compress
         # The compressed size is not known before.
         self.chunked = True

@@ -24,6 +24,7 @@ from yarl import URL
 from angelia import hdrs
 from angelia.client.request import ClientRequest, RequestInfo
 from angelia.core.cookies import parse_set_cookies
+from angelia.core.deprecation import warn_deprecated
 from angelia.core.fields import (
     MediaType,
     content_disposition_filename,
@@ -191,7 +192,7 @@ class ClientResponse:
     @property
     def url_obj(self) -> URL:
         """Deprecated: `url`."""
-        warnings.warn("url_obj is deprecated, use url", DeprecationWarning, stacklevel=2)
+        warn_deprecated("url_obj is deprecated, use url")
         return self.url
 
     @property

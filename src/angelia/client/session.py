@@ -11,10 +11,18 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast
 
-from multidict import CIMultiDict, getversion, istr
+from multidict import CIMultiDict, getversion
 from yarl import URL
 
 from angelia import hdrs
+from angelia.client.arguments import (
+    check_count,
+    check_flag_or_call,
+    check_kind,
+    check_pairs,
+    check_size,
+    checked_names,
+)
 from angelia.client.context import RequestContext, SessionRequestContext
 from angelia.client.proxies import proxy_for
 from angelia.client.redirects import (
@@ -43,12 +51,14 @@ from angelia.client.settings import (
     StatusCheck,
     Unset,
     check_authority,
+    checked_middlewares,
     copied_headers,
     parsed_url,
 )
 from angelia.client.timeouts import ClientTimeout, effective_timeout
 from angelia.client.tracing import Trace
 from angelia.core.auth import BasicAuth
+from angelia.core.deprecation import warn_deprecated
 from angelia.core.h1_wire import HeaderBlock, HeadLimits
 from angelia.core.interface import HttpVersion, HttpVersion11
 from angelia.errors import (
@@ -285,7 +295,7 @@ class ClientSession(SessionSettings):
             or ssl_context is not None
             or fingerprint is not None
         ):
-            ssl = merge_ssl_arguments(ssl, verify_ssl, ssl_context, fingerprint, stacklevel=4)
+            ssl = merge_ssl_arguments(ssl, verify_ssl, ssl_context, fingerprint)
         if json is not None:
             if data is not None:
                 raise ValueError("data and json parameters can not be used at the same time")
@@ -300,11 +310,13 @@ class ClientSession(SessionSettings):
         ):
             call = CallOptions(self)
             if timeout is not UNSET:
-                call.timeout = effective_timeout(timeout, self._timeout, stacklevel=4)
+                call.timeout = effective_timeout(timeout, self._timeout)
             if raise_for_status is not None:
+                check_flag_or_call("raise_for_status", raise_for_status)
                 call.raise_for_status = raise_for_status
             if middlewares is not None:
-                call.middlewares = tuple(middlewares)
+                call.middlewares = checked_middlewares(middlewares)
+            check_count("max_redirects", max_redirects)
             call.max_redirects = max_redirects
             call.read_until_eof = read_until_eof
         sizes = (read_bufsize, auto_decompress, max_line_size, max_field_size, max_headers)
@@ -313,10 +325,12 @@ class ClientSession(SessionSettings):
         extra: dict[str, Any] = {}
         if skip_auto_headers is not None or self._skip_auto_headers:
             extra["skip_auto_headers"] = self._skip_auto_headers.union(
-                map(istr, skip_auto_headers or ())
+                checked_names("skip_auto_headers", skip_auto_headers)
             )
         given = (compress or None, chunked, expect100 or None, server_hostname, upload_tracker)
         if given != _NOTHING_GIVEN:
+            check_kind("server_hostname", server_hostname, str, "the name of a host")
+            check_kind("upload_tracker", upload_tracker, UploadTracker, "an UploadTracker")
             extra.update((k, v) for k, v in zip(_GIVEN, given, strict=True) if v is not None)
         if proxy_headers is not None:
             extra["proxy_headers"] = copied_headers(proxy_headers)
@@ -330,6 +344,8 @@ class ClientSession(SessionSettings):
             proxy = self._default_proxy
         elif not isinstance(proxy, URL):
             proxy = parsed_url(proxy, "is no valid URL of a proxy")
+        if cookies is not None:
+            check_pairs("cookies", cookies)
         hop = _Hop(
             check_method(method),
             self._build_url(str_or_url),
@@ -377,6 +393,14 @@ class ClientSession(SessionSettings):
         max_headers: int | None,
     ) -> CallOptions:
         """`call` with other sizes of heads and buffers."""
+        for name, size in (
+            ("read_bufsize", read_bufsize),
+            ("max_line_size", max_line_size),
+            ("max_field_size", max_field_size),
+            ("max_headers", max_headers),
+        ):
+            if size is not None:
+                check_size(name, size)
         changed = CallOptions(self)
         for name in ("timeout", "raise_for_status", "middlewares", "max_redirects"):
             setattr(changed, name, getattr(call, name))
@@ -638,6 +662,8 @@ class ClientSession(SessionSettings):
         try:
             if isinstance(str_or_url, URL):
                 url = str_or_url
+            elif not isinstance(str_or_url, str):
+                raise TypeError(f"a URL is a str or a URL, not {str_or_url!r}")
             else:
                 if not _PLAIN_AUTHORITY.match(str_or_url):
                     check_authority(str_or_url)
@@ -896,6 +922,8 @@ def request(
     Use it in ``async with``; awaited, it returns a response whose content has been read. The
     parameters are those of `ClientSession.request`. A `connector` that is given is not closed.
     """
+    if loop is not None:
+        warn_deprecated("the loop argument of request() is deprecated, the running loop is used")
     connector_owner = False
     if connector is None:
         connector_owner = True

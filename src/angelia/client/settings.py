@@ -19,6 +19,18 @@ from typing import Any, Final, Self, TypeAlias, cast
 from multidict import CIMultiDict, CIMultiDictProxy, istr
 from yarl import URL
 
+from angelia.client.arguments import (
+    check_auth,
+    check_call,
+    check_class,
+    check_count,
+    check_flag_or_call,
+    check_kind,
+    check_pairs,
+    check_size,
+    checked_names,
+    checked_sequence,
+)
 from angelia.client.cookies import AbstractCookieJar, CookieJar
 from angelia.client.request import ClientRequest, RequestPlan, default_headers
 from angelia.client.response import ClientResponse
@@ -26,6 +38,7 @@ from angelia.client.timeouts import DEFAULT_TIMEOUT, ClientTimeout, effective_ti
 from angelia.client.tracing import TraceConfig
 from angelia.client.translation import translated
 from angelia.core.auth import BasicAuth
+from angelia.core.deprecation import warn_deprecated, warn_loop_argument
 from angelia.core.h1_wire import HeaderBlock, HeadLimits
 from angelia.core.interface import HttpVersion, HttpVersion11
 from angelia.core.patterns import lazy
@@ -127,7 +140,7 @@ class SessionSettings:
         version: HttpVersion = HttpVersion11,
         cookie_jar: AbstractCookieJar | None = None,
         connector_owner: bool = True,
-        raise_for_status: StatusCheck = False,
+        raise_for_status: StatusCheck | None = False,
         read_timeout: float | Unset | None = UNSET,
         conn_timeout: float | None = None,
         timeout: ClientTimeout | float | Unset | None = UNSET,
@@ -144,20 +157,40 @@ class SessionSettings:
         ssl_shutdown_timeout: float | Unset | None = UNSET,
         max_decompressed_size: int | None = None,
     ) -> None:
-        if loop is None and connector is not None:
+        check_kind("connector", connector, BaseConnector, "a BaseConnector")
+        if loop is not None:
+            warn_loop_argument(self)
+        elif connector is not None:
             loop = connector._loop
+        given_loop = loop
         self._loop = loop = loop if loop is not None else asyncio.get_running_loop()
         self._base_url = _checked_base_url(base_url)
         self._base_origin = None if self._base_url is None else self._base_url.origin()
         self._timeout = _session_timeout(timeout, read_timeout, conn_timeout)
         if ssl_shutdown_timeout is not UNSET:
-            warnings.warn(
-                "ssl_shutdown_timeout of a session is deprecated, give it to the connector",
-                DeprecationWarning,
-                stacklevel=2,
+            warn_deprecated(
+                "ssl_shutdown_timeout of a session is deprecated, give it to the connector"
             )
         if connector is not None and connector._loop is not loop:
             raise RuntimeError("Session and connector have to use same event loop")
+        check_auth("auth", auth)
+        check_auth("proxy_auth", proxy_auth)
+        check_call("fallback_charset_resolver", fallback_charset_resolver)
+        check_call("json_serialize", json_serialize)
+        check_call("json_serialize_bytes", json_serialize_bytes, optional=True)
+        check_class("request_class", request_class, ClientRequest)
+        check_class("response_class", response_class, ClientResponse)
+        check_kind("cookie_jar", cookie_jar, AbstractCookieJar, "an AbstractCookieJar")
+        check_flag_or_call("raise_for_status", raise_for_status)
+        for name, size in (
+            ("read_bufsize", read_bufsize),
+            ("max_line_size", max_line_size),
+            ("max_field_size", max_field_size),
+            ("max_headers", max_headers),
+        ):
+            check_size(name, size)
+        if max_decompressed_size is not None:
+            check_count("max_decompressed_size", max_decompressed_size)
         self._default_auth = auth
         self._default_proxy = (
             None if proxy is None else parsed_url(proxy, "is no valid URL of a proxy")
@@ -166,7 +199,7 @@ class SessionSettings:
         self._version = version
         self._json_serialize = json_serialize
         self._json_serialize_bytes = json_serialize_bytes
-        self._raise_for_status = raise_for_status
+        self._raise_for_status: StatusCheck = raise_for_status or False
         self._auto_decompress = auto_decompress
         self._trust_env = trust_env
         self._requote_redirect_url = requote_redirect_url
@@ -179,15 +212,20 @@ class SessionSettings:
         self._response_class = response_class
         self._ws_response_class = ws_response_class
         self._resolve_charset = fallback_charset_resolver
-        self._middlewares = tuple(middlewares)
+        self._middlewares = checked_middlewares(middlewares)
         self._default_headers = copied_headers(headers)
-        self._skip_auto_headers = frozenset(istr(name) for name in skip_auto_headers or ())
+        self._skip_auto_headers = checked_names("skip_auto_headers", skip_auto_headers)
         self._auto_headers = CIMultiDict(
             (name, value)
             for name, value in default_headers().items()
             if istr(name) not in self._skip_auto_headers
         )
-        self._trace_configs = tuple(trace_configs or ())
+        self._trace_configs = checked_sequence(
+            "trace_configs",
+            trace_configs,
+            "TraceConfig objects",
+            lambda item: isinstance(item, TraceConfig),
+        )
         for trace_config in self._trace_configs:
             trace_config.freeze()
         # Known for good, since they are frozen.
@@ -207,6 +245,8 @@ class SessionSettings:
             and not self._skip_auto_headers
             and request_class is ClientRequest
         )
+        if cookies is not None:
+            check_pairs("cookies", cookies)
         self._cookie_jar = CookieJar(loop=loop) if cookie_jar is None else cookie_jar
         if cookies is not None:
             self._cookie_jar.update_cookies(cookies)
@@ -216,7 +256,7 @@ class SessionSettings:
         frame = sys._getframe(1)
         self._made_at = f"{frame.f_code.co_filename}:{frame.f_lineno}"
         if connector is None:
-            connector = TCPConnector(loop=loop, ssl_shutdown_timeout=ssl_shutdown_timeout)
+            connector = TCPConnector(loop=given_loop, ssl_shutdown_timeout=ssl_shutdown_timeout)
         self._connector = connector
 
     def __repr__(self) -> str:
@@ -268,17 +308,15 @@ class SessionSettings:
 
     @requote_redirect_url.setter
     def requote_redirect_url(self, value: bool) -> None:
-        warnings.warn(
-            "session.requote_redirect_url modification is deprecated, give it to the constructor",
-            DeprecationWarning,
-            stacklevel=2,
+        warn_deprecated(
+            "session.requote_redirect_url modification is deprecated, give it to the constructor"
         )
         self._requote_redirect_url = value
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop. Deprecated."""
-        warnings.warn("client.loop property is deprecated", DeprecationWarning, stacklevel=2)
+        warn_deprecated("client.loop property is deprecated")
         return self._loop
 
     @property
@@ -378,17 +416,32 @@ class SessionSettings:
         """Never reached: `__enter__` raises."""
 
 
+def checked_middlewares(
+    middlewares: Sequence[ClientMiddlewareType],
+) -> tuple[ClientMiddlewareType, ...]:
+    """The `middlewares` argument of a session or a request."""
+    return checked_sequence("middlewares", middlewares, "coroutine functions", callable)
+
+
 def copied_headers(headers: Any) -> CIMultiDict[str]:
     """A copy of the caller's fields, whatever they came in."""
     if not headers:
         return CIMultiDict()
     if isinstance(headers, CIMultiDict | CIMultiDictProxy):
         return CIMultiDict(headers)
+    given = headers
     if isinstance(headers, Mapping):
         headers = headers.items()
     copied: CIMultiDict[str] = CIMultiDict()
-    for name, value in headers:
-        copied.add(name, value)
+    try:
+        for name, value in headers:
+            copied.add(name, value)
+    except (TypeError, ValueError):
+        # The values may be secrets: only their type is told.
+        raise TypeError(
+            "headers are a mapping, or pairs of a name and a value, both str; "
+            f"not a {type(given).__name__} of something else"
+        ) from None
     return copied
 
 
@@ -414,7 +467,12 @@ def check_authority(url: str) -> None:
 
 
 def parsed_url(url: str | URL, complaint: str) -> URL:
-    """`url` as a URL; `InvalidURL` with `complaint` where it is none, or its port no number."""
+    """`url` as a URL; `InvalidURL` with `complaint` where it is none, or its port no number.
+
+    TypeError for what is neither text nor URL.
+    """
+    if not isinstance(url, str | URL):
+        raise TypeError(f"{url!r} {complaint}: it is neither a str nor a URL")
     try:
         if isinstance(url, str):
             check_authority(url)
@@ -433,20 +491,12 @@ def _session_timeout(
             raise ValueError(
                 "read_timeout and conn_timeout parameters conflict with timeout setting"
             )
-        return effective_timeout(timeout, DEFAULT_TIMEOUT, stacklevel=4)
+        return effective_timeout(timeout, DEFAULT_TIMEOUT)
     result = DEFAULT_TIMEOUT
     if read_timeout is not UNSET:
-        warnings.warn(
-            "read_timeout is deprecated, use timeout argument instead",
-            DeprecationWarning,
-            stacklevel=4,
-        )
+        warn_deprecated("read_timeout is deprecated, use timeout argument instead")
         result = dataclasses.replace(result, total=cast("float | None", read_timeout))
     if conn_timeout is not None:
-        warnings.warn(
-            "conn_timeout is deprecated, use timeout argument instead",
-            DeprecationWarning,
-            stacklevel=4,
-        )
+        warn_deprecated("conn_timeout is deprecated, use timeout argument instead")
         result = dataclasses.replace(result, connect=conn_timeout)
     return result

@@ -6,8 +6,9 @@ Owns the values and their defaults; `net` has the clocks.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from typing import Final
+
+from angelia.core.deprecation import warn_deprecated
 
 __all__ = ("DEFAULT_TIMEOUT", "ClientTimeout", "ClientWSTimeout", "effective_timeout")
 
@@ -59,17 +60,13 @@ class ClientWSTimeout:
 DEFAULT_TIMEOUT: Final = ClientTimeout(total=5 * 60, sock_connect=30)
 
 
-def effective_timeout(timeout: object, default: ClientTimeout, *, stacklevel: int) -> ClientTimeout:
+def effective_timeout(timeout: object, default: ClientTimeout) -> ClientTimeout:
     """What `timeout` means: None for no limits, a number for `total`; TypeError for other types."""
     if isinstance(timeout, ClientTimeout):
         return timeout
     if timeout is None:
         return ClientTimeout()
     if isinstance(timeout, int | float) and not isinstance(timeout, bool):
-        warnings.warn(
-            "a bare number as timeout is deprecated, use ClientTimeout(total=...)",
-            DeprecationWarning,
-            stacklevel=stacklevel + 1,
-        )
+        warn_deprecated("a bare number as timeout is deprecated, use ClientTimeout(total=...)")
         return dataclasses.replace(default, total=float(timeout))
     raise TypeError(f"timeout is a ClientTimeout or a number of seconds, not {timeout!r}")

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
+from angelia.core.deprecation import warn_deprecated, warn_loop_argument
 from angelia.errors import (
     ConnectionTimeoutError,
     PoolTimeoutError,
@@ -168,7 +169,7 @@ class Connection:
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop. Deprecated."""
-        warnings.warn("connection.loop is deprecated", DeprecationWarning, stacklevel=2)
+        warn_deprecated("connection.loop is deprecated")
         return self._connector._loop
 
     @property
@@ -285,6 +286,8 @@ class BaseConnector:
     ) -> None:
         if force_close and keepalive_timeout is not None and keepalive_timeout is not _UNSET:
             raise ValueError("keepalive_timeout cannot be set if force_close is True")
+        if loop is not None:
+            warn_loop_argument(self)
         self._loop = loop if loop is not None else asyncio.get_running_loop()
         self._keepalive_timeout: float | None
         if isinstance(keepalive_timeout, int | float):
@@ -683,7 +686,7 @@ class TCPConnector(BaseConnector):
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
         self._ssl = merge_ssl_arguments(
-            ssl, None if verify_ssl else False, ssl_context, fingerprint, stacklevel=2
+            ssl, None if verify_ssl else False, ssl_context, fingerprint
         )
         self._dialer = Dialer(
             resolver=resolver,

@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-import warnings
 from typing import TYPE_CHECKING, TypeAlias
 
+from angelia.core.deprecation import warn_deprecated
 from angelia.errors import InvalidUrlClientError, ServerFingerprintMismatch
 
 try:
@@ -117,19 +117,14 @@ SSLArgument: TypeAlias = "SSLContext | bool | Fingerprint"
 # --- the ssl argument --------------------------------------------------------------------------
 
 
-def check_ssl_argument(value: object, *, stacklevel: int = 2) -> SSLArgument:
+def check_ssl_argument(value: object) -> SSLArgument:
     """The `ssl` argument of a request or a connector, checked.
 
     None is the deprecated way to write True. Raises `TypeError` for what is neither a bool, an
-    `ssl.SSLContext` nor a `Fingerprint`. `stacklevel` points the warning at the user's line, as
-    in `warnings.warn`, counted from the caller of this function.
+    `ssl.SSLContext` nor a `Fingerprint`.
     """
     if value is None:
-        warnings.warn(
-            "ssl=None is deprecated, use ssl=True",
-            DeprecationWarning,
-            stacklevel=stacklevel + 1,
-        )
+        warn_deprecated("ssl=None is deprecated, use ssl=True")
         return True
     if isinstance(value, bool | Fingerprint):
         return value
@@ -146,8 +141,6 @@ def merge_ssl_arguments(
     verify_ssl: bool | None,
     ssl_context: SSLContext | None,
     fingerprint: bytes | None,
-    *,
-    stacklevel: int = 2,
 ) -> SSLArgument:
     """One `ssl` value out of the current argument and its three deprecated forms.
 
@@ -168,9 +161,9 @@ def merge_ssl_arguments(
             )
         )
     for warning, _ in forms:
-        warnings.warn(warning, DeprecationWarning, stacklevel=stacklevel + 1)
+        warn_deprecated(warning)
     if not forms:
-        return check_ssl_argument(ssl, stacklevel=stacklevel + 1)
+        return check_ssl_argument(ssl)
     if len(forms) > 1 or (ssl is not None and ssl is not True):
         raise ValueError(
             "verify_ssl, ssl_context, fingerprint and ssl parameters are mutually exclusive"
