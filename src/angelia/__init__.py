@@ -129,6 +129,7 @@ from angelia.version import __version__
 
 if typing.TYPE_CHECKING:
     from angelia.server.access_log import AccessLogger
+    from angelia.server.files import Directory, FileResponse
     from angelia.server.forms import FileField
     from angelia.server.http_exception import HTTPException
     from angelia.server.request import Request
@@ -138,7 +139,9 @@ if typing.TYPE_CHECKING:
 # A client does without the server's modules: these are imported when they are asked for.
 _SERVER_NAMES = {
     "AccessLogger": "access_log",
+    "Directory": "files",
     "FileField": "forms",
+    "FileResponse": "files",
     "HTTPException": "http_exception",
     "Request": "request",
     "Response": "response",
@@ -203,10 +206,12 @@ __all__ = (
     "DataQueue",
     "DefaultResolver",
     "DigestAuthMiddleware",
+    "Directory",
     "DummyCookieJar",
     "ETag",
     "EofStream",
     "FileField",
+    "FileResponse",
     "Fingerprint",
     "FlowControlDataQueue",
     "FormData",

@@ -516,6 +516,16 @@ class SizedWriter:
         self.length = length
         self.remaining = length
 
+    def count(self, size: int) -> int:
+        """`size` octets go out; return how many are left."""
+        remaining = self.remaining - size
+        if remaining < 0:
+            raise LocalProtocolError(
+                f"content is longer than its Content-Length of {self.length} bytes"
+            )
+        self.remaining = remaining
+        return remaining
+
     def send(self, data: Buffer, *, end: bool) -> list[Buffer]:
         size = data.nbytes if isinstance(data, memoryview) else len(data)
         remaining = self.remaining - size

@@ -385,6 +385,13 @@ class H1ServerConnection:
             self._sending = _DONE
             self._settle()
 
+    def count_content(self, stream_id: int, size: int) -> None:
+        """Count content that the system sent by itself; LocalProtocolError without a length."""
+        writer = self._writer
+        if stream_id != self._stream_id or type(writer) is not SizedWriter:
+            raise LocalProtocolError(f"no content of a known length goes out on {self!r}")
+        writer.count(size)
+
     def send_trailers(self, stream_id: int, trailers: Headers) -> None:
         """End chunked content with trailers; LocalProtocolError for those that are not allowed.
 

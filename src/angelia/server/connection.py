@@ -11,7 +11,7 @@ import asyncio
 import html
 import logging
 import traceback
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from angelia.core.h1_server import H1ServerConnection, understands_expectation
 from angelia.core.h1_wire import serialize_response_head
@@ -457,6 +457,22 @@ class ServerConnection(asyncio.Protocol):
         core.send_content(exchange.stream_id, content, end=True)
         self.batch.add(self)
 
+    async def send_file(
+        self, exchange: ServerExchange, file: BinaryIO, start: int, size: int
+    ) -> int:
+        """Let the system send content from a file; 0 where loop or connection cannot do that."""
+        self._sending()
+        socket = self._socket
+        if socket is None or self.scheme != "http" or not _can_send_files(self.loop):
+            return 0
+        self.flush()
+        try:
+            sent = await self.loop.sendfile(socket, file, start, size, fallback=False)
+        except (asyncio.SendfileNotAvailableError, NotImplementedError):
+            return 0
+        self.core.count_content(exchange.stream_id, sent)
+        return sent
+
     def flush(self) -> None:
         """Write what the core wants to send."""
         buffers = self.core.data_to_send()
@@ -548,6 +564,11 @@ class BufferedServerConnection(ServerConnection, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self.data_received(bytes(self.get_buffer(nbytes)[:nbytes]))
+
+
+def _can_send_files(loop: asyncio.AbstractEventLoop) -> bool:
+    # uvloop's transports are not its sendfile's business.
+    return isinstance(loop, asyncio.BaseEventLoop)
 
 
 def _checked(response: object) -> StreamResponse:

@@ -7,7 +7,7 @@ core's, the socket the connection's. Knows nothing of handlers or of what a resp
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from angelia.core.coding import make_decoder
 from angelia.core.interface import Buffer, HttpVersion11, RequestHead, ResponseHead
@@ -266,6 +266,12 @@ class ServerExchange:
         self._connection.send_whole(self, head, content)
         self.head_sent = head.status
         self.output_size = len(content)
+
+    async def send_file(self, file: BinaryIO, start: int, size: int) -> int:
+        """Let the system send `size` octets of a file; returns how many it sent, perhaps none."""
+        sent = await self._connection.send_file(self, file, start, size)
+        self.output_size += sent
+        return sent
 
     async def drain(self) -> None:
         """Wait until the socket takes more; OSError when it never will."""
