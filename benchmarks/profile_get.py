@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from clients import Client, open_client
 from prepare import PROJECT, PYTHON
-from server import cores, serving
+from served import cores, serving
 from worker import NotThere, loop_factory, pin, repeat
 
 if TYPE_CHECKING:

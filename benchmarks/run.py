@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from clients import CLIENTS, PACKAGES
 from prepare import PROJECT, PYTHON
-from server import BODY, MEBI, cores, serving
+from served import BODY, MEBI, cores, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from server import Server
+    from served import Server
 
 __all__ = ("main",)
 

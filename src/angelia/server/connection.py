@@ -171,7 +171,8 @@ class ServerConnection(asyncio.Protocol):
             exchange.fail(gone)
             if self.options.handler_cancellation and self._task is not None:
                 self._task.cancel()
-        self._server.forget(self)
+        if self._task is None:
+            self._server.forget(self)
 
     def pause_writing(self) -> None:
         self._writing_paused = True
@@ -247,13 +248,15 @@ class ServerConnection(asyncio.Protocol):
                 response = await self._answer_error(request, exchange, error)
         except asyncio.CancelledError:
             # By the shutdown, or because the client has gone: nobody waits for the rest.
-            self._task = None
             self.abort()
             raise
         finally:
             exchange.ended = True
             request.close()
-        self._task = None
+            self._task = None
+            if self._socket is None:
+                # The server waits for handlers whose clients have gone, too.
+                self._server.forget(self)
         if options.access_log is not None:
             options.access_log.log(request, response, self.loop.time() - started)
         self._finished(exchange)
