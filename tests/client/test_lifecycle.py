@@ -63,6 +63,20 @@ async def no_handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     await reader.read()
 
 
+class Barrier:
+    """Holds those that come until so many are there."""
+
+    def __init__(self, count: int) -> None:
+        self._missing = count
+        self._all_here = asyncio.Event()
+
+    async def wait(self) -> None:
+        self._missing -= 1
+        if not self._missing:
+            self._all_here.set()
+        await self._all_here.wait()
+
+
 @pytest.mark.usefixtures("loop_kind")
 class TestClose:
     @pytest.mark.parametrize("is_tls", [False, True])
@@ -71,14 +85,23 @@ class TestClose:
     ) -> None:
         """When `close` returns, the sockets of idle connections are closed, TLS or not."""
         loop = asyncio.get_running_loop()
-        async with RawServer([OK] * 4, tls=server_ssl if is_tls else None) as server:
+        everybody = Barrier(4)
+
+        async def together(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            # Each on a connection of its own, since none is answered before all are here.
+            await read_request(reader)
+            await everybody.wait()
+            writer.write(OK)
+            await reader.read()
+
+        async with RawServer(together, tls=server_ssl if is_tls else None) as server:
             before = sockets()
             session = angelia.ClientSession(connector=angelia.TCPConnector(ssl=client_ssl))
             responses = await asyncio.gather(*(session.get(server.url) for _ in range(4)))
             for resp in responses:
                 assert await resp.read() == b"ok"
             assert session.connector is not None
-            # Four of the client, and the server's ends of them.
+            # As many ends of the client's as of the server's.
             ours = sockets() - before
             assert len(ours) == 8
             begun = loop.time()
