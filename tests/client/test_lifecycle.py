@@ -235,8 +235,12 @@ class TestLoops:
             return angelia.TCPConnector()
 
         async def use(connector: angelia.TCPConnector) -> None:
-            with pytest.raises(RuntimeError, match="same event loop"):
-                angelia.ClientSession(connector=connector, loop=asyncio.get_running_loop())
+            loop = asyncio.get_running_loop()
+            with warnings.catch_warnings():
+                # The argument itself is deprecated.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                with pytest.raises(RuntimeError, match="same event loop"):
+                    angelia.ClientSession(connector=connector, loop=loop)
             session = angelia.ClientSession(connector=connector)
             session.detach()
 
