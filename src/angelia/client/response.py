@@ -269,11 +269,17 @@ class ClientResponse:
 
     @property
     def links(self) -> MultiDictProxy[MultiDictProxy[str | URL]]:
-        """The `Link` fields: for each link its parameters and its ``url``, by ``rel`` or URL."""
+        """The `Link` fields: for each link its parameters and its ``url``, by ``rel`` or URL.
+
+        What is no link, or has a target that is no URL, is left out.
+        """
         links: MultiDict[MultiDictProxy[str | URL]] = MultiDict()
         for target, parameters in parse_links(self.headers.getall(hdrs.LINK, [])):
             link: MultiDict[str | URL] = MultiDict(parameters)
-            link["url"] = self.url.join(URL(target))
+            try:
+                link["url"] = self.url.join(URL(target))
+            except ValueError:
+                continue
             links.add(str(link.get("rel", target)), MultiDictProxy(link))
         return MultiDictProxy(links)
 
@@ -417,13 +423,14 @@ class ClientResponse:
         charset = self._type.parameters.get("charset")
         if charset:
             try:
+                # Also refuses codecs that are none of text, such as hex; eight zeros are characters
+                # in all that are.
+                bytes(8).decode(charset)
                 return codecs.lookup(charset).name
             except (LookupError, ValueError):
                 # Unknown, or no name at all: as if none was given.
                 charset = None
-        if self._type.type == "application" and (
-            self._type.subtype in ("json", "rdap") or self._type.suffix == "json"
-        ):
+        if self._is_json:
             # RFC 8259 §8.1.
             return "utf-8"
         if self._body is None:
@@ -445,8 +452,8 @@ class ClientResponse:
     ) -> Any:
         """The content as JSON; None where there is none but whitespace.
 
-        ContentTypeError unless the response's type is `content_type`; the default also admits
-        ``application/...+json``, and None any type.
+        ContentTypeError unless the response's type is `content_type`; the default also admits any
+        type that ends with ``+json``, and None any type at all.
         """
         body = await self.read()
         if content_type and not self._is_type(content_type):
@@ -465,10 +472,14 @@ class ClientResponse:
             return None
         return loads(stripped.decode(encoding or self.get_encoding()))
 
+    @property
+    def _is_json(self) -> bool:
+        # RFC 6839 §3.1: the suffix says it, whatever the type is.
+        return self._type.suffix == "json" or self._type.essence == "application/json"
+
     def _is_type(self, wanted: str) -> bool:
-        own = self._type
         if wanted == "application/json":
-            return own.type == "application" and (own.subtype == "json" or own.suffix == "json")
+            return self._is_json
         return wanted.lower() in self.headers.get(hdrs.CONTENT_TYPE, "").lower()
 
     # --- the end -------------------------------------------------------------------------------

@@ -532,6 +532,8 @@ class StreamReader:
 
     async def readexactly(self, n: int) -> bytes:
         """Exactly `n` octets; `asyncio.IncompleteReadError` where the stream ends before."""
+        if n < 0:
+            raise ValueError(f"a number of octets is not negative: {n}")
         blocks: list[bytes] = []
         missing = n
         while missing > 0:
@@ -590,7 +592,9 @@ class StreamReader:
         return AsyncStreamIterator(self.readline)
 
     def iter_chunked(self, n: int) -> AsyncStreamIterator[bytes]:
-        """Iterate over pieces of at most `n` octets."""
+        """Iterate over pieces of at most `n` octets; ValueError unless that is positive."""
+        if n < 1:
+            raise ValueError(f"pieces have 1 octet or more, not {n}")
         self.set_read_chunk_size(n)
         return AsyncStreamIterator(lambda: self.read(n))
 
