@@ -52,30 +52,29 @@ class RequestContext(Coroutine[Any, Any, ClientResponse]):
 class SessionRequestContext(RequestContext):
     """The same for `angelia.request`: its session closes with the response."""
 
-    __slots__ = ("_session",)
+    __slots__ = ("_request", "_session")
 
     def __init__(self, coro: Coroutine[Any, Any, ClientResponse], session: ClientSession) -> None:
-        super().__init__(coro)
+        # Whoever awaits it, be it a task, gets a response that was read.
+        super().__init__(_read_whole(coro, session))
+        self._request = coro
         self._session = session
 
-    def __await__(self) -> Generator[Any, Any, ClientResponse]:
-        return self._read_whole().__await__()
-
-    async def _read_whole(self) -> ClientResponse:
-        # Nobody says when a response that was awaited is done, so it is read first.
-        try:
-            response = await self._coro
-            await response.read()
-        finally:
-            await self._session.close()
-        return response
+    def close(self) -> None:
+        super().close()
+        self._request.close()
+        # It has no connections; those of a connector that was given are its owner's.
+        self._session.detach()
 
     async def __aenter__(self) -> ClientResponse:
+        self._coro.close()
         try:
-            return await super().__aenter__()
+            response = self._response = await self._request
         except BaseException:
             await self._session.close()
             raise
+        response._in_context = True
+        return response
 
     async def __aexit__(
         self,
@@ -87,3 +86,15 @@ class SessionRequestContext(RequestContext):
             await super().__aexit__(exc_type, exc, tb)
         finally:
             await self._session.close()
+
+
+async def _read_whole(
+    request: Coroutine[Any, Any, ClientResponse], session: ClientSession
+) -> ClientResponse:
+    # Nobody says when a response that was awaited is done, so it is read first.
+    try:
+        response = await request
+        await response.read()
+    finally:
+        await session.close()
+    return response

@@ -11,7 +11,6 @@ from angelia.errors import (
     ClientResponseError,
     ContentError,
     IncompleteContent,
-    LocalProtocolError,
     PeerClosed,
     ProtocolError,
     ServerDisconnectedError,
@@ -19,7 +18,7 @@ from angelia.errors import (
 )
 from angelia.net.exchange import ReadTimedOut
 
-__all__ = ("local_error", "translated")
+__all__ = ("translated",)
 
 
 def translated(error: BaseException | None, request_info: Any = None) -> BaseException:
@@ -53,8 +52,3 @@ def _public(error: BaseException | None, request_info: Any) -> ClientError:
     if isinstance(error, ProtocolError):
         return ClientResponseError(request_info, (), status=error.status, message=error.message)
     return ServerDisconnectedError()
-
-
-def local_error(error: LocalProtocolError) -> ValueError:
-    """What a caller gets who asked for a malformed request; nothing of it was sent."""
-    return ValueError(str(error))
