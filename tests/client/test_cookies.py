@@ -248,6 +248,14 @@ class TestSecure:
         assert jar.header_for(URL("ws://example.com:8080/")) == "a=1"
         assert jar.header_for(HOST) == ""
 
+    @pytest.mark.parametrize("origin", ["http://example.com:80", "http://example.com"])
+    @pytest.mark.parametrize("url", ["http://example.com:80/x", "http://example.com/x"])
+    async def test_default_port_of_an_origin(self, origin: str, url: str) -> None:
+        """RFC 6454 section 4: the default port may be written on either side."""
+        jar = CookieJar(treat_as_secure_origin=origin)
+        jar.update_cookies_from_headers(["a=1; Secure; Path=/"], URL(url))
+        assert jar.header_for(URL(url)) == "a=1"
+
     @pytest.mark.parametrize("line", ["a=2", "a=2; Domain=example.com", "a=2; Max-Age=0"])
     async def test_left_alone(self, line: str) -> None:
         """Without TLS nobody replaces, hides or deletes a secure cookie."""

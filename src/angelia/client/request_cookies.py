@@ -125,7 +125,9 @@ def path_of(url: URL) -> str:
 def origin_of(url: URL) -> URL:
     """The origin of an absolute URL; ValueError for others."""
     # RFC 6455 §3: a WebSocket's scheme is that of its handshake.
-    return url.with_scheme(_HTTP_SCHEMES.get(url.scheme, url.scheme)).origin()
+    origin = url.with_scheme(_HTTP_SCHEMES.get(url.scheme, url.scheme)).origin()
+    # RFC 6454 §4: the default port is the same origin, written or not.
+    return origin.with_port(None) if origin.is_default_port() else origin
 
 
 def domain_of(morsel: Morsel[str]) -> str | None:
