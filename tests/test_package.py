@@ -77,6 +77,13 @@ class TestModules:
             assert module.__doc__
         assert [item for item in getattr(module, "__all__", ()) if not hasattr(module, item)] == []
 
+    @pytest.mark.parametrize("name", ["abc", "hdrs"])
+    def test_modules_of_the_package(self, name: str) -> None:
+        """`import angelia` is enough for the public modules."""
+        code = f"import angelia; print(angelia.{name}.__name__)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        assert done.stdout.decode().strip() == f"angelia.{name}"
+
     def test_import_is_lean(self) -> None:
         """`import angelia` loads no optional package, nor what only some programs need."""
         code = f"import sys, angelia; print([n for n in {LATE!r} if n in sys.modules])"

@@ -152,10 +152,13 @@ _SERVER_NAMES = {
 
 
 def __getattr__(name: str) -> typing.Any:
-    if name not in _SERVER_NAMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
+    if name == "abc":
+        # `angelia.abc.AbstractResolver` needs no import of its own.
+        return importlib.import_module("angelia.abc")
+    if name not in _SERVER_NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"angelia.server.{_SERVER_NAMES[name]}"), name)
     globals()[name] = value
     return value
