@@ -620,6 +620,19 @@ class TestTextFiles:
 
         asyncio.run(main())
 
+    def test_temporary_text_file(self) -> None:
+        """A named temporary file that is open for text is a text file, whatever wraps it."""
+
+        async def main() -> None:
+            with tempfile.NamedTemporaryFile("w+", encoding="utf-16") as file:
+                file.write("\u00e9x")
+                file.seek(0)
+                payload = get_payload(file)
+                assert isinstance(payload, payloads.TextIOPayload)
+                assert await written(payload) == b"\xc3\xa9x"
+
+        asyncio.run(main())
+
     def test_wrong_mode_for_the_kind(self, tmp_path: pathlib.Path) -> None:
         """A file that reads text where octets are needed is named in the error."""
 

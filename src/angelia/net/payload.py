@@ -290,6 +290,12 @@ class _FileWrapper(Protocol):
     name: Any
 
 
+def _wrapped_file(value: _FileWrapper, *args: Any, **kwargs: Any) -> Payload:
+    """The body from a wrapper: of what the file in it reads."""
+    factory = TextIOPayload if isinstance(value.file, io.TextIOBase) else IOBasePayload
+    return factory(value, *args, **kwargs)
+
+
 PAYLOAD_REGISTRY: Final = PayloadRegistry()
 PAYLOAD_REGISTRY.register(BytesPayload, (bytes, bytearray, memoryview))
 PAYLOAD_REGISTRY.register(StringPayload, str)
@@ -301,7 +307,7 @@ PAYLOAD_REGISTRY.register(StreamReaderPayload, StreamReader)
 PAYLOAD_REGISTRY.register(IOBasePayload, io.IOBase)
 PAYLOAD_REGISTRY.register(StreamerPayload, (streamer, _Stream))
 PAYLOAD_REGISTRY.register(AsyncIterablePayload, AsyncIterable, order=Order.try_last)
-PAYLOAD_REGISTRY.register(IOBasePayload, _FileWrapper, order=Order.try_last)
+PAYLOAD_REGISTRY.register(_wrapped_file, _FileWrapper, order=Order.try_last)
 
 
 def get_payload(data: Any, *args: Any, **kwargs: Any) -> Payload:
