@@ -436,6 +436,7 @@ class TestBody:
         assert said._expect_continue
         # There is nothing to hold back.
         assert not none._expect_continue
+        assert "Expect" not in none.headers
 
     @pytest.mark.parametrize("data", [object(), 1, 1.5])
     async def test_unsendable(self, data: Any) -> None:

@@ -552,11 +552,15 @@ class ClientRequest:
 
     def update_expect_continue(self, expect: bool = False) -> None:
         """Whether the body waits for ``100 Continue`` (RFC 9110 §10.1.1)."""
+        if self._body is None:
+            # RFC 9110 §10.1.1: nothing is expected for content that there is not. What the caller
+            # has written into the field stays.
+            return
         if expect:
             self.headers[hdrs.EXPECT] = "100-continue"
         elif self.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
             expect = True
-        self._expect_continue = expect and self._body is not None
+        self._expect_continue = expect
 
     def _update_connection(self) -> None:
         # RFC 9112 §9.3: HTTP/1.1 says only that it closes, HTTP/1.0 only that it does not.
