@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from angelia.server.request import Request
     from angelia.server.response import StreamResponse
 
-__all__ = ("DEFAULT_FORMAT", "AccessLogger")
+__all__ = ("DEFAULT_FORMAT", "AbstractAccessLogger", "AccessLogger")
 
 DEFAULT_FORMAT: Final = '%a %t "%r" %s %b "%{Referer}i" "%{User-Agent}i"'
 
@@ -45,7 +46,26 @@ def escaped(text: str) -> str:
     return _UNSAFE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
-class AccessLogger:
+class AbstractAccessLogger(ABC):
+    """What a server tells of each request that it has answered."""
+
+    __slots__ = ("log_format", "logger")
+
+    def __init__(self, logger: logging.Logger, log_format: str) -> None:
+        self.logger = logger
+        self.log_format = log_format
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anybody wants to know; otherwise `log` is not called."""
+        return True
+
+    @abstractmethod
+    def log(self, request: Request, response: StreamResponse, time: float) -> None:
+        """Write about one request, which took `time` seconds."""
+
+
+class AccessLogger(AbstractAccessLogger):
     """Writes a line for each request to `logger`, with level INFO.
 
     Directives: ``%a`` remote address, ``%t`` local time, ``%P`` process, ``%r`` request line,
@@ -57,8 +77,9 @@ class AccessLogger:
     def __init__(
         self, logger: logging.Logger | None = None, log_format: str = DEFAULT_FORMAT
     ) -> None:
-        self.logger = logging.getLogger("angelia.access") if logger is None else logger
-        self.log_format = log_format
+        if logger is None:
+            logger = logging.getLogger("angelia.access")
+        super().__init__(logger, log_format)
         self._parts = _parse(log_format)
 
     @property
@@ -66,12 +87,11 @@ class AccessLogger:
         """Whether anybody reads the lines."""
         return self.logger.isEnabledFor(logging.INFO)
 
-    def log(self, request: Request, response: StreamResponse, seconds: float) -> None:
-        """Write the line of one request, which took so many seconds."""
-        if self.enabled:
-            entry = _Entry(request, response, seconds)
-            parts = [part if isinstance(part, str) else part(entry) for part in self._parts]
-            self.logger.info("%s", "".join(parts))
+    def log(self, request: Request, response: StreamResponse, time: float) -> None:
+        """Write the line of one request, which took `time` seconds."""
+        entry = _Entry(request, response, time)
+        parts = [part if isinstance(part, str) else part(entry) for part in self._parts]
+        self.logger.info("%s", "".join(parts))
 
 
 def _parse(log_format: str) -> list[str | _Part]:

@@ -238,7 +238,10 @@ class ServerConnection(asyncio.Protocol):
         request = Request(exchange)
         options = self.options
         handler = options.handler if understands_expectation(exchange.head) else _unexpected
-        started = self.loop.time() if options.access_log is not None else 0.0
+        log = options.access_log
+        if log is not None and not log.enabled:
+            log = None
+        started = 0.0 if log is None else self.loop.time()
         try:
             try:
                 response = await handler(request)
@@ -257,8 +260,8 @@ class ServerConnection(asyncio.Protocol):
             if self._socket is None:
                 # The server waits for handlers whose clients have gone, too.
                 self._server.forget(self)
-        if options.access_log is not None:
-            options.access_log.log(request, response, self.loop.time() - started)
+        if log is not None:
+            log.log(request, response, self.loop.time() - started)
         self._finished(exchange)
 
     async def _answer_error(

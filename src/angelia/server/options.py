@@ -14,7 +14,7 @@ from angelia.net.streams import DEFAULT_LIMIT
 from angelia.server.request import DEFAULT_MAX_BODY_SIZE, DEFAULT_MAX_FORM_FIELDS
 
 if TYPE_CHECKING:
-    from angelia.server.access_log import AccessLogger
+    from angelia.server.access_log import AbstractAccessLogger
     from angelia.server.request import Request
     from angelia.server.response import StreamResponse
 
@@ -51,5 +51,5 @@ class ServerOptions:
     read_bufsize: int = DEFAULT_LIMIT
     auto_decompress: bool = True
     handler_cancellation: bool = False
-    access_log: AccessLogger | None = None
+    access_log: AbstractAccessLogger | None = None
     debug: bool = False

@@ -30,7 +30,7 @@ from angelia.server.options import (
 from angelia.server.request import DEFAULT_MAX_BODY_SIZE, DEFAULT_MAX_FORM_FIELDS
 
 if TYPE_CHECKING:
-    from angelia.server.access_log import AccessLogger
+    from angelia.server.access_log import AbstractAccessLogger
 
 __all__ = ("Server",)
 
@@ -67,7 +67,7 @@ class Server:
     - `auto_decompress`: decode ``Content-Encoding`` of requests;
     - `handler_cancellation`: cancel a handler whose client has gone; otherwise its reads and writes
       raise OSError, and `Request.wait_disconnected` tells;
-    - `access_log`: an `AccessLogger`;
+    - `access_log`: an `AccessLogger`, or an `angelia.abc.AbstractAccessLogger` of another kind;
     - `debug`: show tracebacks to clients.
 
     RuntimeError where no event loop runs.
@@ -92,7 +92,7 @@ class Server:
         read_bufsize: int = DEFAULT_LIMIT,
         auto_decompress: bool = True,
         handler_cancellation: bool = False,
-        access_log: AccessLogger | None = None,
+        access_log: AbstractAccessLogger | None = None,
         debug: bool = False,
     ) -> None:
         self._loop = asyncio.get_running_loop()
