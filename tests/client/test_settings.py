@@ -358,23 +358,26 @@ class TestPairs:
         """A request's `ssl` replaces the connector's."""
         trusting = ssl.create_default_context()
         ca.configure_trust(trusting)
-        for connector, request_, trusted in (
-            (True, True, False),
+        other = angelia.Fingerprint(b"x" * 32)
+        for connector, request_, accepted in (
             (trusting, True, True),
             (True, trusting, True),
             (False, True, True),
-            (trusting, False, True),
+            (other, trusting, True),
+            (other, False, True),
+            (other, True, False),
+            (trusting, other, False),
         ):
             async with (
                 RawServer([OK], tls=server_ssl) as server,
                 angelia.ClientSession(connector=angelia.TCPConnector(ssl=connector)) as session,
             ):
                 url = server.url.with_host("localhost")
-                if trusted:
+                if accepted:
                     async with session.get(url, ssl=request_) as resp:
                         assert await resp.text() == "ok"
                 else:
-                    with pytest.raises(angelia.ClientConnectorCertificateError):
+                    with pytest.raises(angelia.ServerFingerprintMismatch):
                         await session.get(url, ssl=request_)
 
 
