@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 import angelia
+from angelia.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 from peers.raw import RawServer, read_request, response
 
 pytestmark = pytest.mark.usefixtures("loop_kind")
@@ -39,6 +41,47 @@ def unchunked(wire: bytes) -> bytes:
             return content
         content += wire[:size]
         wire = wire[size + 2 :]
+
+
+class CountingBody(angelia.Payload):
+    """A body that has something to close, and counts how often that is done."""
+
+    closings = 0
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return str(self._value, encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await writer.write(self._value)
+
+    async def close(self) -> None:
+        self.closings += 1
+        await super().close()
+
+
+class EveryHostIsHere(AbstractResolver):
+    """Resolves each name to the loopback address, and keeps the names."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        self.names.append(host)
+        return [
+            ResolveResult(
+                hostname=host,
+                host="127.0.0.1",
+                port=port,
+                family=socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+        ]
+
+    async def close(self) -> None:
+        """There is nothing to close."""
 
 
 class TestRequests:
@@ -139,6 +182,70 @@ class TestRequests:
             first, second = server.requests[0].split(b"\r\n\r\n")[:2]
         assert b"X-New" not in first
         assert b"X-New: 1" in second
+
+    @pytest.mark.parametrize(
+        ("host", "resolved", "named"),
+        [
+            ("host.test", "host.test", "host.test"),
+            ("HOST.test", "host.test", "host.test"),
+            ("host.test.", "host.test.", "host.test"),
+            ("b\u00fccher.test", "xn--bcher-kva.test", "xn--bcher-kva.test"),
+            ("a" * 63 + ".test", "a" * 63 + ".test", "a" * 63 + ".test"),
+        ],
+    )
+    async def test_names_of_hosts(self, host: str, resolved: str, named: str) -> None:
+        """Names go out in ASCII; a trailing dot is for the resolver alone."""
+        resolver = EveryHostIsHere()
+        async with (
+            RawServer([OK]) as server,
+            angelia.ClientSession(connector=angelia.TCPConnector(resolver=resolver)) as session,
+        ):
+            async with session.get(f"http://{host}:{server.port}/") as resp:
+                assert await resp.read() == b"ok"
+            assert head_of(server.requests[0])[1] == f"Host: {named}:{server.port}"
+        assert resolver.names == [resolved]
+
+    async def test_own_fields_replace_automatic_ones(self) -> None:
+        """Each automatic field that the caller gives, in any case, is sent once and first hand."""
+        own = {
+            "HOST": "h.test",
+            "accept": "a/b",
+            "ACCEPT-encoding": "identity",
+            "user-agent": "me",
+            "content-TYPE": "c/d",
+        }
+        async with RawServer([OK]) as server, angelia.ClientSession() as session:
+            async with session.post(server.url, data=b"x", headers=own) as resp:
+                await resp.read()
+            fields = [line.split(": ") for line in head_of(server.requests[0])[1:]]
+        assert {name.lower(): value for name, value in fields} == {
+            **{name.lower(): value for name, value in own.items()},
+            "content-length": "1",
+        }
+        assert len(fields) == len(own) + 1
+
+    async def test_arguments_are_not_changed(self) -> None:
+        """What the caller passes is only read, by the session, the request and redirects."""
+        headers = CIMultiDict([("Authorization", "secret"), ("X-A", "1"), ("X-A", "2")])
+        shared = {"X-S": "s"}
+        params, cookies, data = {"a": "1"}, {"c": "1"}, {"f": "v"}
+        skipped = {"User-Agent"}
+        before = [value.copy() for value in (headers, shared, params, cookies, data, skipped)]
+        answers = [response(b"", "Location: /next", "Set-Cookie: d=1", status="302 Found"), OK]
+        async with (
+            RawServer(answers) as server,
+            angelia.ClientSession(headers=shared) as session,
+            session.post(
+                server.url,
+                headers=headers,
+                params=params,
+                cookies=cookies,
+                data=data,
+                skip_auto_headers=skipped,
+            ) as resp,
+        ):
+            assert await resp.read() == b"ok"
+        assert [headers, shared, params, cookies, data, skipped] == before
 
     async def test_skip_auto_headers(self) -> None:
         """Automatic fields are left out on request, in any case; Content-Length is not."""
@@ -384,6 +491,89 @@ class TestBodies:
                 assert await resp.read() == b"no"
             assert session.connector is not None
             assert session.connector.stats().idle == 0
+
+    @pytest.mark.parametrize("status", ["301 Moved", "303 See Other", "307 Temporary Redirect"])
+    @pytest.mark.parametrize("method", ["POST", "PUT"])
+    async def test_closed_once_after_redirects(self, status: str, method: str) -> None:
+        """A body is closed once, whether a redirect takes it along or not."""
+        body = CountingBody(b"abc")
+        answers = [response(b"", "Location: /next", status=status), OK]
+        async with (
+            RawServer(answers) as server,
+            angelia.ClientSession() as session,
+            session.request(method, server.url, data=body) as resp,
+        ):
+            assert await resp.read() == b"ok"
+        assert body.closings == 1
+
+    @pytest.mark.parametrize("answer", [OK, b"", b"nonsense\r\n\r\n"])
+    async def test_closed_once(self, answer: bytes) -> None:
+        """A body is closed once: answered, not answered, or answered with something else."""
+        body = CountingBody(b"abc")
+        async with (
+            RawServer([answer], close_each=True) as server,
+            angelia.ClientSession() as session,
+        ):
+            try:
+                async with session.post(server.url, data=body) as resp:
+                    await resp.read()
+            except angelia.ClientError:
+                assert answer != OK
+        assert body.closings == 1
+
+    async def test_closed_once_when_refused(self) -> None:
+        """A body for which there is no connection is closed too."""
+        body = CountingBody(b"abc")
+        async with RawServer([]) as server:
+            url = server.url
+        async with angelia.ClientSession() as session:
+            with pytest.raises(angelia.ClientConnectorError):
+                await session.post(url, data=body)
+        assert body.closings == 1
+
+    @pytest.mark.parametrize("expect100", [False, True])
+    async def test_closed_once_when_cancelled(self, expect100: bool) -> None:
+        """A body whose request is cancelled is closed, sent or not."""
+        body = CountingBody(b"abc")
+        asked = asyncio.Event()
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            asked.set()
+            await reader.read()
+
+        async with RawServer(script) as server, angelia.ClientSession() as session:
+            call = session.post(server.url, data=body, expect100=expect100)
+            task = asyncio.ensure_future(call)
+            await asked.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await server.wait_all_closed()
+        assert body.closings == 1
+
+    async def test_expect_100_without_a_body(self) -> None:
+        """RFC 9110 section 10.1.1: what has no content has nothing to expect."""
+        async with RawServer([OK]) as server, angelia.ClientSession() as session:
+            async with session.get(server.url, expect100=True) as resp:
+                assert await resp.read() == b"ok"
+            assert b"Expect" not in server.requests[0]
+
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    async def test_100_unasked(self, method: str) -> None:
+        """Interim responses that nobody asked for are skipped, several too, with their fields."""
+        interim = (
+            b"HTTP/1.1 100 Continue\r\n\r\n"
+            b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\n\r\n"
+        )
+        async with RawServer([interim + OK, interim + OK]) as server:
+            async with angelia.ClientSession() as session:
+                for _ in range(2):
+                    async with session.request(method, server.url) as resp:
+                        assert resp.status == 200
+                        assert "Link" not in resp.headers
+                        assert await resp.read() == b"ok"
+            assert server.connections == 1
 
     async def test_expect_100(self) -> None:
         """With `expect100` the body waits for ``100 Continue``."""
