@@ -620,6 +620,8 @@ class TestCost:
                     lines[frame.f_code.co_name] += 1
                 return trace
 
+            # What measures coverage may have one, too.
+            before = sys.gettrace()
             sys.settrace(trace)
             try:
                 taken = house.take(B)
@@ -632,7 +634,7 @@ class TestCost:
                 house.pool.expire(house.now, 10.0)
                 house.lost(house.connect(B))
             finally:
-                sys.settrace(None)
+                sys.settrace(before)
             return lines
 
         few, many = steps(10), steps(300)

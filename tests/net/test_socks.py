@@ -36,6 +36,7 @@ class Socks:
         self.credentials = credentials
         self.asked: list[tuple[int, str, int]] = []
         self.users: list[bytes] = []
+        self.refuses: set[str] = set()
         self.closed = 0
         self.port = 0
 
@@ -82,8 +83,9 @@ class Socks:
         self.asked.append((5, host, int.from_bytes(await reader.readexactly(2), "big")))
         if self.reply is None:
             return False
-        writer.write(bytes((5, self.reply, 0, 1, 0, 0, 0, 0, 0, 0)))
-        return self.reply == 0
+        reply = 8 if host in self.refuses else self.reply
+        writer.write(bytes((5, reply, 0, 1, 0, 0, 0, 0, 0, 0)))
+        return reply == 0
 
     async def _four(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         await reader.readexactly(1)
@@ -96,8 +98,9 @@ class Socks:
         self.asked.append((4, host, port))
         if self.reply is None:
             return False
-        writer.write(bytes((0, 91 if self.reply else 90, 0, 0, 0, 0, 0, 0)))
-        return self.reply == 0
+        accepted = self.reply == 0 and host not in self.refuses
+        writer.write(bytes((0, 90 if accepted else 91, 0, 0, 0, 0, 0, 0)))
+        return accepted
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         behind, front = await asyncio.open_connection("127.0.0.1", self.target)
@@ -216,6 +219,54 @@ class TestSchemes:
 
         run(main())
 
+    @pytest.mark.parametrize(
+        ("scheme", "refuses", "asked"),
+        [
+            ("socks5", {"2001:db8::1"}, ["2001:db8::1", "192.0.2.1"]),
+            ("socks5", set(), ["2001:db8::1"]),
+            ("socks4", {"192.0.2.1"}, ["192.0.2.1", "192.0.2.2"]),
+        ],
+    )
+    def test_next_address(
+        self, run: Run[None], scheme: str, refuses: set[str], asked: list[str]
+    ) -> None:
+        """Where the name is ours to resolve, an address that the proxy refuses leads to the next.
+
+        A proxy without IPv6 would otherwise reach no host that has both.
+        """
+
+        async def main() -> None:
+            names = Names(target_test=["2001:db8::1", "192.0.2.1", "192.0.2.2"])
+            async with (
+                greeter() as port,
+                proxying(port) as proxy,
+                dialling(resolver=names) as dialer,
+            ):
+                proxy.refuses = refuses
+                key = ConnectionKey("target.test", 80, False, proxy=proxy.url(scheme))
+                await use(*await dialer.dial(key, Client))
+                assert [host for _, host, _ in proxy.asked] == asked
+                assert await settled(lambda: proxy.closed == len(asked))
+
+        run(main())
+
+    def test_no_address_will_do(self, run: Run[None]) -> None:
+        """The proxy is asked for four addresses at most, and the error says what it answered."""
+
+        async def main() -> None:
+            addresses = [f"192.0.2.{number}" for number in range(1, 9)]
+            async with (
+                proxying(reply=4) as proxy,
+                dialling(resolver=Names(target_test=addresses)) as dialer,
+            ):
+                key = ConnectionKey("target.test", 80, False, proxy=proxy.url("socks5"))
+                with pytest.raises(ClientProxyConnectionError, match=r"(?i)unreachable"):
+                    await dialer.dial(key, Client)
+                assert [host for _, host, _ in proxy.asked] == addresses[:4]
+                assert await settled(lambda: proxy.closed == 4)
+
+        run(main())
+
 
 class TestCredentials:
     def test_accepted(self, run: Run[None]) -> None:
@@ -250,6 +301,23 @@ class TestCredentials:
                     assert caught.value.port == proxy.port
                     assert "wr0ng" not in str(caught.value)
                 assert await settled(lambda: proxy.closed == 2)
+
+        run(main())
+
+    def test_refused_once(self, run: Run[None]) -> None:
+        """Refused credentials are not tried again with the target's next address."""
+
+        async def main() -> None:
+            names = Names(target_test=["192.0.2.1", "192.0.2.2"])
+            async with (
+                proxying(credentials=b"user:secret") as proxy,
+                dialling(resolver=names) as dialer,
+            ):
+                url = proxy.url("socks5").with_user("user").with_password("wr0ng")
+                with pytest.raises(ClientProxyConnectionError):
+                    await dialer.dial(ConnectionKey("target.test", 80, False, proxy=url), Client)
+                assert proxy.users == [b"user:wr0ng"]
+                assert await settled(lambda: proxy.closed == 1)
 
         run(main())
 

@@ -1,4 +1,4 @@
-"""The client against real servers and proxies: nginx, uvicorn, squid, proxy.py, a SOCKS server."""
+"""The client against real servers and proxies: nginx, uvicorn, squid, proxy.py, SOCKS servers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import angelia
+from peers.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -241,6 +242,40 @@ class TestProxies:
             session.get(uvicorn_url / "any", proxy=proxy) as resp,
         ):
             assert (await resp.json())["path"] == "/any"
+
+    @pytest.mark.parametrize("scheme", ["socks4", "socks5", "socks5h"])
+    async def test_dante(
+        self,
+        dante: SOCKSProxy,
+        uvicorn_url: URL,
+        nginx: Nginx,
+        client_ssl: ssl.SSLContext,
+        scheme: str,
+    ) -> None:
+        """A SOCKS server of another make: plain and TLS, by name and by address, and kept."""
+        proxy = f"{scheme}://127.0.0.1:{dante.port}"
+        async with angelia.ClientSession(proxy=proxy) as session:
+            for url in (uvicorn_url / "any", uvicorn_url.with_host("localhost") / "any"):
+                for _ in range(2):
+                    async with session.get(url) as resp:
+                        assert (await resp.json())["path"] == "/any"
+            async with session.get(nginx.https_url, ssl=client_ssl) as resp:
+                assert resp.headers["Server"].startswith("nginx")
+            assert session.connector is not None
+            # One for each host and scheme: the second request to each used the first's.
+            assert session.connector.stats().idle == 3
+
+    @pytest.mark.parametrize("scheme", ["socks4", "socks5"])
+    async def test_dante_refuses(self, dante: SOCKSProxy, scheme: str) -> None:
+        """A target that the SOCKS server cannot reach is an error that names the proxy."""
+        proxy = f"{scheme}://127.0.0.1:{dante.port}"
+        async with angelia.ClientSession() as session:
+            with pytest.raises(angelia.ClientProxyConnectionError) as caught:
+                await session.get(f"http://127.0.0.1:{free_port()}/", proxy=proxy)
+            assert caught.value.port == dante.port
+            assert session.connector is not None
+            stats = session.connector.stats()
+            assert (stats.idle, stats.in_use, stats.connecting) == (0, 0, 0)
 
     async def test_environment(
         self, squid: HTTPProxy, uvicorn_url: URL, monkeypatch: pytest.MonkeyPatch

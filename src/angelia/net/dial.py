@@ -44,6 +44,7 @@ from angelia.net.handshakes import (
     open_transport,
     start_tls,
 )
+from angelia.net.happy_eyeballs import join_errors
 from angelia.net.lookup import DNSTrace, HostLookup
 from angelia.net.tls import SSLArgument, certificate_name, context_for
 
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from angelia.net.resolver import AbstractResolver
+    from angelia.net.socks import SocksClient
     from angelia.net.timings import DialTimings
 
 __all__ = ("AddrInfoType", "Dialer", "SocketFactoryType", "dial_pipe", "dial_unix")
@@ -68,6 +70,10 @@ class _Terms(NamedTuple):
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 DEFAULT_SOCKS_PORT = 1080
+
+# Where we resolve the target's name for a SOCKS proxy: how many of its addresses the proxy is asked
+# for, one after the other. Four are two of each family; each costs a connection to the proxy.
+MAX_SOCKS_TARGETS = 4
 
 
 class _TLS:
@@ -298,7 +304,7 @@ class Dialer:
         client = SocksClient(url, key.proxy_auth)
         proxy = self._proxy_key(key)
         tls = await _tls_for(key, self._ssl_shutdown_timeout)
-        host = key.host
+        hosts = [key.host]
         if not kind.remote_dns:
             with connector_errors(key):
                 infos = await self._addresses(key, terms)
@@ -306,13 +312,35 @@ class Dialer:
                 infos = [info for info in infos if info[0] == socket.AF_INET]
             if not infos:
                 raise ClientConnectorDNSError(key, OSError(None, "SOCKS4 needs an IPv4 address"))
-            host = infos[0][4][0]
-        refused = ClientProxyConnectionError
-        sock = await self._connect(proxy, terms, refused)
-        with connector_errors(proxy, refused), measured(terms.timings, "connect"):
-            async with TimeLimit(proxy, terms.sock_connect):
-                sock = await client.negotiate(sock, host.partition("%")[0], _port(key))
+            hosts = [info[4][0] for info in infos[:MAX_SOCKS_TARGETS]]
+        targets = [(host.partition("%")[0], _port(key)) for host in hosts]
+        sock = await self._negotiate(client, proxy, targets, terms)
         return await _open(key, sock, protocol_factory, tls, terms)
+
+    async def _negotiate(
+        self,
+        client: SocksClient,
+        proxy: ConnectionKey,
+        targets: Sequence[tuple[str, int]],
+        terms: _Terms,
+    ) -> socket.socket:
+        """A socket connected, through the proxy, to the first of `targets` that it leads to."""
+        from angelia.net.socks import TargetRefused
+
+        refused = ClientProxyConnectionError
+        failures: list[OSError] = []
+        with connector_errors(proxy, refused):
+            for host, port in targets:
+                sock = await self._connect(proxy, terms, refused)
+                try:
+                    with measured(terms.timings, "connect"):
+                        async with TimeLimit(proxy, terms.sock_connect):
+                            return await client.negotiate(sock, host, port)
+                except TargetRefused as error:
+                    # RFC 1928 §6: the proxy closes the connection then, so the next target needs
+                    # another one.
+                    failures.append(error)
+            raise join_errors(failures)
 
     def _proxy_key(self, key: ConnectionKey) -> ConnectionKey:
         """The key of a direct connection to the key's proxy."""

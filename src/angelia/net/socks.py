@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from angelia.core.auth import BasicAuth
 
-__all__ = ("SOCKS_SCHEMES", "SocksClient", "SocksKind")
+__all__ = ("SOCKS_SCHEMES", "SocksClient", "SocksKind", "TargetRefused")
 
 # RFC 1929 §2: the lengths of user name and password are one octet each.
 MAX_CREDENTIAL_SIZE = 255
@@ -40,6 +40,10 @@ SOCKS_SCHEMES = {
     "socks5": SocksKind(5, remote_dns=False),
     "socks5h": SocksKind(5, remote_dns=True),
 }
+
+
+class TargetRefused(ConnectionRefusedError):
+    """The proxy answered that it cannot, or will not, connect to this target."""
 
 
 class _Connected:
@@ -92,7 +96,8 @@ class SocksClient:
         """Turn a socket connected to the proxy into one connected to `host` and `port` behind it.
 
         `host` is an address where the scheme leaves names to us. Failure and cancellation close
-        the socket. Raises `OSError` if the proxy refuses or answers nonsense.
+        the socket. Raises `TargetRefused` if the proxy has a reply for this target, another
+        `OSError` if it refuses us or answers nonsense.
         """
         types = self._library.ProxyType
         try:
@@ -108,7 +113,9 @@ class SocksClient:
             connected: socket.socket = await client.connect(host, port, timeout=_NO_LIMIT)
         except self._library.ProxyError as error:
             sock.close()
-            raise ConnectionRefusedError(errno.ECONNREFUSED, str(error)) from error
+            # Only replies to the request have codes (RFC 1928 §6), refused credentials have none.
+            refused = ConnectionRefusedError if error.error_code is None else TargetRefused
+            raise refused(errno.ECONNREFUSED, str(error)) from error
         except BaseException:
             sock.close()
             raise
