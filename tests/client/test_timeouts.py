@@ -460,3 +460,19 @@ class TestTimers:
             task = asyncio.current_task()
             assert task is not None
             assert task.cancelling() == 0
+
+
+class TestCeilThreshold:
+    """The connector's `timeout_ceil_threshold`."""
+
+    @pytest.mark.parametrize(("threshold", "whole"), [(5, True), (3600, False)])
+    async def test_rounded(self, threshold: float, whole: bool) -> None:
+        """A long connect timeout ends on a whole second of the clock, a short one does not."""
+        loop = asyncio.get_running_loop()
+        connector = angelia.TCPConnector(timeout_ceil_threshold=threshold)
+        moments = [connector._moment_in(60 + step / 7) for step in range(7)]
+        assert all(moment.is_integer() for moment in map(float, moments)) is whole
+        assert all(moment >= loop.time() + 59 for moment in moments)
+        exact = connector._moment_in(1.25)
+        assert exact - loop.time() == pytest.approx(1.25, abs=0.5)
+        await connector.close()

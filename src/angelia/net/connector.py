@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import select
 import socket
 import sys
@@ -260,7 +261,7 @@ class BaseConnector:
       and scheme, no limit by default. 0 and None mean no limit;
     - `enable_cleanup_closed`: abort TLS connections whose peer does not answer the goodbye after
       two seconds. Connectors close within a bound all the same;
-    - `timeout_ceil_threshold`: timeouts of more seconds may be rounded up to whole seconds;
+    - `timeout_ceil_threshold`: timeouts of more seconds end on a whole second of the loop's clock;
     - `loop`: deprecated; the running loop is used.
 
     RuntimeError where no event loop runs.
@@ -517,6 +518,12 @@ class BaseConnector:
             del future, waiter
         return transport
 
+    def _moment_in(self, seconds: float) -> float:
+        """The moment on the loop's clock when a timeout ends; the last second is rounded up."""
+        moment = self._loop.time() + seconds
+        # Timers that go off together wake the process once.
+        return math.ceil(moment) if seconds > self._timeout_ceil_threshold else moment
+
     def _start_timers(
         self, waiter: Waiter, timeout: ConnectTimeouts | None
     ) -> list[asyncio.TimerHandle]:
@@ -528,10 +535,12 @@ class BaseConnector:
             error = ConnectionTimeoutError(
                 f"Connection timeout to host {host}: none within {timeout.connect:g} seconds"
             )
-            timers.append(self._loop.call_later(timeout.connect, waiter.abort, error))
+            timers.append(self._loop.call_at(self._moment_in(timeout.connect), waiter.abort, error))
         if timeout.pool and waiter.blocked:
             timers.append(
-                self._loop.call_later(timeout.pool, _abort_blocked, waiter, host, timeout.pool)
+                self._loop.call_at(
+                    self._moment_in(timeout.pool), _abort_blocked, waiter, host, timeout.pool
+                )
             )
         return timers
 
