@@ -13,13 +13,20 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from angelia.core.h1 import H1ClientConnection
-from angelia.core.interface import Event, Failed
+from angelia.core.interface import Buffer, Event, Failed
 from angelia.errors import ClientConnectionResetError
 from angelia.net.connection_key import ConnectionKey
 from angelia.net.exchange import Exchange
 from angelia.net.timings import DialTimings
 
-__all__ = ("BufferedTransport", "Transport", "WriteBatch", "transport_class")
+__all__ = (
+    "READ_SIZE",
+    "BufferedTransport",
+    "Transport",
+    "WriteBatch",
+    "transport_class",
+    "write_together",
+)
 
 # As much as event loops read at a time.
 READ_SIZE: Final = 256 * 1024
@@ -34,6 +41,19 @@ WRITELINES_PAUSES: Final = (
 
 # Larger sums of buffers are written as a list: joining them would copy a large body once more.
 JOIN_SIZE: Final = 64 * 1024
+
+
+def write_together(
+    socket: asyncio.WriteTransport, buffers: list[Buffer], loop: asyncio.AbstractEventLoop
+) -> None:
+    """Write several buffers so that they leave in as few segments as they can."""
+    if sum(map(len, buffers)) <= JOIN_SIZE:
+        socket.write(b"".join(buffers))
+    elif WRITELINES_PAUSES or not isinstance(loop, asyncio.SelectorEventLoop):
+        socket.writelines(buffers)
+    else:
+        for buffer in buffers:
+            socket.write(buffer)
 
 
 class Flushable(Protocol):
@@ -265,13 +285,8 @@ class Transport(asyncio.Protocol):
             raise ClientConnectionResetError("Cannot write to closing transport")
         if len(buffers) == 1:
             socket.write(buffers[0])
-        elif sum(map(len, buffers)) <= JOIN_SIZE:
-            socket.write(b"".join(buffers))
-        elif WRITELINES_PAUSES or not isinstance(self.loop, asyncio.SelectorEventLoop):
-            socket.writelines(buffers)
         else:
-            for buffer in buffers:
-                socket.write(buffer)
+            write_together(socket, buffers, self.loop)
 
     async def drain(self) -> None:
         """Wait until the socket takes more; ClientConnectionResetError when it never will."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from angelia.core.h1_server import H1ServerConnection, understands_expectation
 from angelia.core.h1_wire import serialize_response_head
 from angelia.core.interface import Buffer, Content, End, Event, Failed, RequestHead, ResponseHead
-from angelia.net.transport import JOIN_SIZE, READ_SIZE, WRITELINES_PAUSES, WriteBatch
+from angelia.net.transport import READ_SIZE, WriteBatch, write_together
 from angelia.server.exchange import ServerExchange
 from angelia.server.http_exception import HTTPException
 from angelia.server.options import ServerOptions
@@ -487,13 +487,8 @@ class ServerConnection(asyncio.Protocol):
             return
         if len(buffers) == 1:
             socket.write(buffers[0])
-        elif sum(map(len, buffers)) <= JOIN_SIZE:
-            socket.write(b"".join(buffers))
-        elif WRITELINES_PAUSES or not isinstance(self.loop, asyncio.SelectorEventLoop):
-            socket.writelines(buffers)
         else:
-            for buffer in buffers:
-                socket.write(buffer)
+            write_together(socket, buffers, self.loop)
 
     # --- the end -------------------------------------------------------------------------------
 
