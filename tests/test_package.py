@@ -23,7 +23,16 @@ PACKAGE = Path(angelia.__file__).parent
 REFERENCE = ROOT / "docs" / "reference"
 
 # What `import angelia` may not pull in: optional packages, and modules that cost start-up time.
-LATE = ("aiodns", "brotli", "python_socks", "rich", "uvloop", "unittest", "angelia.cli")
+LATE = (
+    "aiodns",
+    "brotli",
+    "python_socks",
+    "rich",
+    "uvloop",
+    "unittest",
+    "angelia.cli",
+    "angelia.testing",
+)
 
 
 def _module_names() -> list[str]:

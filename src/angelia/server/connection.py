@@ -471,6 +471,9 @@ class ServerConnection(asyncio.Protocol):
         socket = self._socket
         if socket is None or self.scheme != "http" or not _can_send_files(self.loop):
             return 0
+        if socket.get_extra_info("socket") is None:
+            # There is no descriptor that the system could write to.
+            return 0
         self.flush()
         try:
             sent = await self.loop.sendfile(socket, file, start, size, fallback=False)

@@ -201,6 +201,13 @@ class Server:
             kind = BufferedServerConnection
         return lambda: kind(self, options, loop, batch, scheme)
 
+    def connection(self, scheme: str) -> ServerConnection:
+        """A connection of this server, for a transport that no listening socket has accepted.
+
+        It is a protocol, whose `connection_made` gets the transport.
+        """
+        return ServerConnection(self, self._options, self._loop, self._batch, scheme)
+
     @property
     def addresses(self) -> list[Any]:
         """The addresses that the server listens on: tuples, and paths of Unix sockets."""
