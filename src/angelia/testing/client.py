@@ -37,7 +37,7 @@ class TestClient:
 
         async with TestClient(handler) as client:
             async with client.get("/") as response:
-                assert response.status == 200
+                print(response.status)
 
     - `server`: a `TestServer` (or `RawServer`), or a handler for a new one. The client starts and
       closes it;

@@ -111,7 +111,7 @@ class MockConnector(BaseConnector):
         mock.add("GET", "http://example.org/", json={"answer": 42})
         async with angelia.ClientSession(connector=mock) as session:
             async with session.get("http://example.org/") as response:
-                assert await response.json() == {"answer": 42}
+                print(await response.json())
         mock.assert_requested("GET", "http://example.org/", times=1)
 
     - `handler`: answers what no registered reply is for, as that of an `angelia.Server`;
