@@ -1,559 +1,610 @@
-"""Connectors: what each parameter and attribute does, on real sockets; and the end of them."""
+"""Connectors: each parameter, each attribute, and what becomes of connections; both loops."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
+import select
 import socket
-import ssl
-import warnings
-import weakref
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from angelia.errors import (
-    ClientConnectionError,
     ClientConnectorError,
     ConnectionTimeoutError,
     PoolTimeoutError,
+    ServerDisconnectedError,
 )
-from angelia.net.connection_key import ConnectionKey
 from angelia.net.connector import (
     BaseConnector,
+    Connection,
     NamedPipeConnector,
     TCPConnector,
     UnixConnector,
 )
-from angelia.net.tls import Fingerprint
-from dial_kit import Certificates, Names, Run, greeter, settled, silent_address
+from connector_kit import (
+    Broken,
+    Clock,
+    Timeouts,
+    Trace,
+    ask,
+    defaults,
+    figures,
+    hold,
+    turns,
+)
+from dial_kit import settled, silent_address
+from peers.raw import RawServer
+
+both_loops = pytest.mark.usefixtures("loop_kind")
 
 
-class Request(NamedTuple):
-    """All that a connector knows of a request."""
+COMMON: dict[str, Any] = {"force_close": False, "limit": 100, "limit_per_host": 0, "loop": None}
+BASE: dict[str, Any] = COMMON | {"enable_cleanup_closed": False, "timeout_ceil_threshold": 5}
+TCP: dict[str, Any] = BASE | {
+    "verify_ssl": True,
+    "fingerprint": None,
+    "use_dns_cache": True,
+    "ttl_dns_cache": 10,
+    "dns_cache_max_size": 1000,
+    "family": 0,
+    "ssl_context": None,
+    "ssl": True,
+    "local_addr": None,
+    "resolver": None,
+    "happy_eyeballs_delay": 0.25,
+    "interleave": None,
+    "socket_factory": None,
+}
 
-    connection_key: ConnectionKey
-
-
-class Timeouts(NamedTuple):
-    connect: float | None = None
-    sock_connect: float | None = None
-    pool: float | None = None
-
-
-def request(port: int, host: str = "127.0.0.1", tls: bool = False, **rest: Any) -> Request:
-    return Request(ConnectionKey(host, port, tls, **rest))
-
-
-class Failing:
-    """A trace one of whose callbacks fails."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __getattr__(self, name: str) -> Any:
-        async def callback(*args: Any) -> None:
-            if name == self.name:
-                raise LookupError(name)
-
-        return callback
+# What traces are told when a connection is made.
+MADE = ["connection_create_start", "connection_create_end"]
 
 
-class TestArguments:
-    def test_defaults(self, run: Run[None]) -> None:
-        """The documented defaults can be read back."""
+class TestParameters:
+    @pytest.mark.parametrize(
+        ("kind", "documented"),
+        [
+            (BaseConnector, BASE),
+            (TCPConnector, TCP),
+            (UnixConnector, COMMON),
+            (NamedPipeConnector, COMMON),
+        ],
+    )
+    def test_defaults(self, kind: type[BaseConnector], documented: dict[str, Any]) -> None:
+        """Every documented parameter is there, with its documented default."""
+        ours = defaults(kind)
+        assert ours | documented == ours
+        assert "keepalive_timeout" in ours
 
-        async def main() -> None:
-            async with TCPConnector() as connector:
-                assert connector.limit == 100
-                assert connector.limit_per_host == 0
-                assert connector.force_close is False
-                assert connector.closed is False
-                assert connector.family == socket.AF_UNSPEC
-                assert connector.use_dns_cache is True
-                assert connector.cached_hosts == {}
-                assert connector.ssl is True
-                assert connector.allowed_schemes >= {"http", "https", "tcp"}
-            assert connector.closed is True
+    @both_loops
+    async def test_attributes(self) -> None:
+        """What was given can be read again, and not be changed."""
+        connector = BaseConnector(force_close=True, limit=7, limit_per_host=3)
+        async with connector:
+            assert connector.force_close is True
+            assert connector.limit == 7
+            assert connector.limit_per_host == 3
+            before = connector.closed
+            assert connector.ssl is True
+            assert "idle=0" in repr(connector)
+            for name in ("force_close", "limit", "limit_per_host", "closed"):
+                with pytest.raises(AttributeError):
+                    setattr(connector, name, 1)
+        assert (before, connector.closed) == (False, True)
+        assert repr(connector) == "<BaseConnector closed>"
 
-        run(main())
+    @both_loops
+    async def test_no_limits(self) -> None:
+        """None is no limit, and reads as 0."""
+        async with BaseConnector(limit=None, limit_per_host=None) as connector:
+            assert (connector.limit, connector.limit_per_host) == (0, 0)
 
-    def test_none_is_no_limit(self, run: Run[None]) -> None:
-        """None for a limit is the same as 0."""
-
-        async def main() -> None:
-            async with TCPConnector(limit=None, limit_per_host=None) as connector:
-                assert (connector.limit, connector.limit_per_host) == (0, 0)
-
-        run(main())
-
-    def test_force_close_excludes_keepalive(self, run: Run[None]) -> None:
-        """A time to keep connections for makes no sense where none is kept."""
-
-        async def main() -> None:
-            with pytest.raises(ValueError, match="keepalive_timeout"):
-                TCPConnector(force_close=True, keepalive_timeout=1)
-            await TCPConnector(force_close=True, keepalive_timeout=None).close()
-
-        run(main())
+    @both_loops
+    async def test_force_close_and_keepalive(self) -> None:
+        """What is closed after each request is not kept for any time."""
+        with pytest.raises(ValueError, match="keepalive_timeout"):
+            BaseConnector(force_close=True, keepalive_timeout=30)
+        await BaseConnector(force_close=True, keepalive_timeout=None).close()
 
     def test_no_loop(self) -> None:
-        """A connector belongs to the running loop."""
-        with pytest.raises(RuntimeError):
+        """A connector is made where an event loop runs, or is given one."""
+        with pytest.raises(RuntimeError, match="no running event loop"):
             TCPConnector()
+        loop = asyncio.new_event_loop()
+        try:
+            with pytest.warns(DeprecationWarning, match="loop argument of TCPConnector"):
+                connector = TCPConnector(loop=loop)
+            loop.run_until_complete(connector.close())
+        finally:
+            loop.close()
 
-    def test_with(self, run: Run[None]) -> None:
-        """`with` cannot wait for the sockets to close."""
+    @both_loops
+    async def test_plain_with(self) -> None:
+        """A connector cannot be closed without waiting."""
+        async with BaseConnector() as connector:
+            with pytest.raises(TypeError, match="async with"):
+                connector.__enter__()
 
-        async def main() -> None:
-            async with TCPConnector() as connector:
-                with pytest.raises(TypeError, match="async with"), connector:
-                    pass
+    @both_loops
+    async def test_schemes(self) -> None:
+        """Each kind says which schemes it takes besides HTTP's own."""
+        assert {"http", "https"} == BaseConnector.allowed_schemes
+        assert {"http", "https", "tcp"} == TCPConnector.allowed_schemes
+        assert {"http", "https", "unix"} == UnixConnector.allowed_schemes
+        assert {"http", "https", "npipe"} == NamedPipeConnector.allowed_schemes
 
-        run(main())
-
-    def test_deprecated_tls_arguments(self, run: Run[None]) -> None:
-        """Each of the old arguments warns, and means what `ssl` means now."""
-
-        async def main() -> None:
-            context = ssl.create_default_context()
-            with pytest.warns(DeprecationWarning, match="verify_ssl"):
-                first = TCPConnector(verify_ssl=False)
-            with pytest.warns(DeprecationWarning, match="ssl_context"):
-                second = TCPConnector(ssl_context=context)
-            with pytest.warns(DeprecationWarning, match="fingerprint"):
-                third = TCPConnector(fingerprint=b"x" * 32)
-            assert first.ssl is False
-            assert second.ssl is context
-            assert isinstance(third.ssl, Fingerprint)
-            for connector in (first, second, third):
-                await connector.close()
-
-        run(main())
-
-    def test_wrong_tls_argument(self, run: Run[None]) -> None:
-        """Anything else than a bool, a context or a fingerprint is a TypeError."""
-
-        async def main() -> None:
-            with pytest.raises(TypeError):
-                TCPConnector(ssl="yes")  # type: ignore[arg-type]  # what the test is about
-
-        run(main())
-
-    def test_base_does_not_connect(self, run: Run[None]) -> None:
-        """The base class leaves it to its subclasses how to connect."""
-
-        async def main() -> None:
-            async with BaseConnector() as connector:
-                with pytest.raises(NotImplementedError):
-                    await connector.connect(request(1))
-                assert connector.ssl is True
-
-        run(main())
+    @both_loops
+    async def test_abstract(self) -> None:
+        """The base class keeps connections and makes none; who waits for one is told."""
+        async with BaseConnector() as connector:
+            with pytest.raises(NotImplementedError, match="BaseConnector"):
+                await connector.connect(ask(80))
+            assert figures(connector) == (0, 0, 0, 0)
 
 
+@both_loops
 class TestReuse:
-    def test_release(self, run: Run[None]) -> None:
-        """A released connection serves the next request; a closed one does not."""
+    async def test_released_and_closed(self) -> None:
+        """A released connection is used again; a closed one is not."""
+        async with RawServer(hold) as server, TCPConnector() as connector:
+            first = await connector.connect(ask(server.port))
+            transport = first.transport
+            assert figures(connector) == (0, 1, 0, 0)
+            first.release()
+            assert figures(connector) == (1, 0, 0, 0)
+            second = await connector.connect(ask(server.port))
+            assert second.transport is transport
+            second.close()
+            third = await connector.connect(ask(server.port))
+            assert third.transport is not transport
+            third.release()
 
-        async def main() -> None:
-            async with greeter() as port, TCPConnector() as connector:
-                first = await connector.connect(request(port))
-                transport = first.transport
-                assert transport is not None
-                assert not first.closed
-                told: list[int] = []
-                first.add_callback(lambda: told.append(1))
-                first.release()
-                first.release()
-                assert (first.closed, first.transport, first.protocol) == (True, None, None)
-                assert told == [1]
-                second = await connector.connect(request(port))
-                assert second.transport is transport
-                second.close()
-                second.close()
-                third = await connector.connect(request(port))
-                assert third.transport is not transport
-                third.close()
-
-        run(main())
-
-    def test_deprecated_loop(self, run: Run[None]) -> None:
-        """`Connection.loop` is there, and deprecated."""
-
-        async def main() -> None:
-            async with greeter() as port, TCPConnector() as connector:
-                connection = await connector.connect(request(port))
-                with pytest.warns(DeprecationWarning, match="loop"):
-                    assert connection.loop is asyncio.get_running_loop()
-                connection.close()
-
-        run(main())
-
-    def test_force_close(self, run: Run[None]) -> None:
-        """With force_close nothing is kept."""
-
-        async def main() -> None:
-            async with greeter() as port, TCPConnector(force_close=True) as connector:
-                (await connector.connect(request(port))).release()
-                assert connector.force_close
-                assert connector.stats().idle == 0
-
-        run(main())
-
-    def test_keepalive_timeout(self, run: Run[None]) -> None:
-        """An idle connection is closed when its time is over, without any request."""
-
-        async def main() -> None:
-            async with greeter() as port, TCPConnector(keepalive_timeout=0.01) as connector:
-                (await connector.connect(request(port))).release()
-                assert await settled(lambda: connector.stats().idle == 0)
-
-        run(main())
-
-    def test_kept_for_ever(self, run: Run[None]) -> None:
-        """With None for the time no timer is started that would end it."""
-
-        async def main() -> None:
-            async with greeter() as port, TCPConnector(keepalive_timeout=None) as connector:
-                (await connector.connect(request(port))).release()
-                assert connector._keeper._expiry is None
-                assert connector.stats().idle == 1
-
-        run(main())
-
-    def test_lost_while_idle(self, run: Run[None]) -> None:
-        """What the peer closed is not idle any more, and is not used."""
-
-        async def main() -> None:
-            hang_up = asyncio.Event()
-
-            async def handle(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-                await hang_up.wait()
-
-            async with greeter(handle=handle) as port, TCPConnector() as connector:
-                (await connector.connect(request(port))).release()
-                hang_up.set()
-                assert await settled(lambda: connector.stats().idle == 0)
-
-        run(main())
-
-    def test_failing_trace_of_reuse(self, run: Run[None]) -> None:
-        """A trace that fails costs the request, not the connection or its slot."""
-
-        async def main() -> None:
-            async with greeter() as port, TCPConnector() as connector:
-                (await connector.connect(request(port))).release()
-                with pytest.raises(LookupError):
-                    await connector.connect(request(port), [Failing("send_connection_reuseconn")])
-                assert (connector.stats().idle, connector.stats().in_use) == (1, 0)
-
-        run(main())
-
-
-class TestLimits:
-    @pytest.mark.parametrize("options", [{"limit": 1}, {"limit_per_host": 1}], ids=str)
-    def test_limit(self, run: Run[None], options: dict[str, int]) -> None:
-        """A request over the limit waits, is counted, and gets the connection that is freed."""
-
-        async def main() -> None:
-            async with greeter() as port, TCPConnector(**options) as connector:  # type: ignore[arg-type]  # only limits
-                first = await connector.connect(request(port))
-                transport = first.transport
-                second = asyncio.ensure_future(connector.connect(request(port)))
-                assert await settled(lambda: connector.stats().waiting == 1)
-                stats = connector.stats()
-                assert (stats.idle, stats.in_use, stats.connecting) == (0, 1, 0)
-                origin = f"http://127.0.0.1:{port}"
-                assert stats.by_origin == {origin: {"idle": 0, "in_use": 1, "waiting": 1}}
-                assert "in_use=1" in repr(stats)
-                first.release()
-                connection = await second
-                assert connection.transport is transport
-                connection.close()
-
-        run(main())
-
-    def test_pool_timeout(self, run: Run[None]) -> None:
-        """The wait for a slot has a limit of its own, and leaves nobody in the queue."""
-
-        async def main() -> None:
-            async with greeter() as port, TCPConnector(limit=1) as connector:
-                first = await connector.connect(request(port))
-                with pytest.raises(PoolTimeoutError, match="no free connection"):
-                    await connector.connect(request(port), (), Timeouts(pool=0.01))
-                with pytest.raises(ConnectionTimeoutError):
-                    await connector.connect(request(port), (), Timeouts(connect=0.01))
-                assert connector.stats().waiting == 0
-                first.close()
-
-        run(main())
-
-    def test_cancelled_waiter(self, run: Run[None]) -> None:
-        """One who is cancelled in the queue hands the turn on."""
-
-        async def main() -> None:
-            async with greeter() as port, TCPConnector(limit=1) as connector:
-                first = await connector.connect(request(port))
-                second = asyncio.ensure_future(connector.connect(request(port)))
-                third = asyncio.ensure_future(connector.connect(request(port)))
-                assert await settled(lambda: connector.stats().waiting == 2)
-                first.release()
-                second.cancel()
-                (await third).close()
-                assert second.cancelled()
-
-        run(main())
-
-
-class TestDials:
-    @pytest.mark.parametrize("name", ["send_connection_create_start", "send_connection_create_end"])
-    def test_failing_trace(self, run: Run[None], name: str) -> None:
-        """A trace that fails during a dial reaches its request, and frees slot and socket."""
-
-        async def main() -> None:
-            async with greeter() as port, TCPConnector(limit=1) as connector:
-                with pytest.raises(LookupError):
-                    await connector.connect(request(port), [Failing(name)])
-                # The only slot is free again.
-                (await connector.connect(request(port))).close()
-
-        run(main())
-
-    def test_failing_trace_in_the_queue(self, run: Run[None]) -> None:
-        """A trace that fails while its request waits takes the request out of the queue."""
-
-        async def main() -> None:
-            async with greeter() as port, TCPConnector(limit=1) as connector:
-                first = await connector.connect(request(port))
-                with pytest.raises(LookupError):
-                    await connector.connect(
-                        request(port), [Failing("send_connection_queued_start")]
-                    )
-                assert connector.stats().waiting == 0
-                first.close()
-
-        run(main())
-
-    def test_cache_of_names(self, run: Run[None]) -> None:
-        """Addresses are kept by default; `cached_hosts` shows, `clear_dns_cache` drops them."""
-
-        async def main() -> None:
-            names = Names(target_test=["127.0.0.1"], other_test=["127.0.0.1"])
-            async with greeter() as port, TCPConnector(resolver=names) as connector:
-                for host in ("target.test", "target.test", "other.test"):
-                    (await connector.connect(request(port, host))).close()
-                assert len(names.asked) == 2
-                assert set(connector.cached_hosts) == {("target.test", port), ("other.test", port)}
-                with pytest.raises(ValueError, match="both"):
-                    connector.clear_dns_cache("target.test")
-                connector.clear_dns_cache("target.test", port)
-                assert set(connector.cached_hosts) == {("other.test", port)}
-                connector.clear_dns_cache()
-                assert not connector.cached_hosts
-            assert names.closed == 0
-
-        run(main())
-
-    @pytest.mark.parametrize("options", [{"use_dns_cache": False}, {"ttl_dns_cache": 0}], ids=str)
-    def test_no_cache(self, run: Run[None], options: dict[str, Any]) -> None:
-        """Without a cache, or with one that keeps nothing, each dial asks."""
-
-        async def main() -> None:
-            names = Names(target_test=["127.0.0.1"])
-            async with greeter() as port, TCPConnector(resolver=names, **options) as connector:
-                for _ in range(2):
-                    (await connector.connect(request(port, "target.test"))).close()
-                assert len(names.asked) == 2
-
-        run(main())
-
-    def test_family_local_addr_and_factory(self, run: Run[None]) -> None:
-        """`family` picks addresses, `local_addr` and `socket_factory` make the socket."""
-
-        async def main() -> None:
-            made: list[Any] = []
-
-            def factory(info: Any) -> socket.socket:
-                made.append(info)
-                family, kind, proto, _, _ = info
-                return socket.socket(family, kind, proto)
-
-            names = Names(target_test=["::1", "127.0.0.1"])
-            async with (
-                greeter("127.0.0.1") as port,
-                TCPConnector(
-                    resolver=names,
-                    family=socket.AF_INET,
-                    local_addr=("127.0.0.5", 0),
-                    socket_factory=factory,
-                ) as connector,
+    async def test_key(self) -> None:
+        """Only what was made for the same settings is used again."""
+        async with RawServer(hold) as server, TCPConnector() as connector:
+            (await connector.connect(ask(server.port))).release()
+            for other in (
+                ask(server.port, "localhost"),
+                ask(server.port, ssl=False),
+                ask(server.port, server_hostname="x.test"),
             ):
-                assert connector.family == socket.AF_INET
-                connection = await connector.connect(request(port, "target.test"))
-                assert connection.transport is not None
-                assert connection.transport.get_extra_info("sockname")[0] == "127.0.0.5"
-                assert [info[0] for info in made] == [socket.AF_INET]
+                (await connector.connect(other)).release()
+            assert figures(connector) == (4, 0, 0, 0)
+
+    async def test_force_close(self) -> None:
+        """With `force_close` nothing is kept."""
+        async with RawServer(hold) as server, TCPConnector(force_close=True) as connector:
+            (await connector.connect(ask(server.port))).release()
+            assert figures(connector) == (0, 0, 0, 0)
+            await server.wait_all_closed()
+
+    async def test_keepalive_timeout(self) -> None:
+        """An idle connection is closed after `keepalive_timeout`, without anybody asking."""
+        async with RawServer(hold) as server, TCPConnector(keepalive_timeout=0.05) as connector:
+            (await connector.connect(ask(server.port))).release()
+            await server.wait_all_closed()
+            assert figures(connector) == (0, 0, 0, 0)
+
+    @pytest.mark.parametrize("stray", [b"", b"HTTP/1.1 408 Request Timeout\r\n\r\n", b"x"])
+    async def test_idle_and_not_silent(self, stray: bytes) -> None:
+        """An idle connection whose peer closes it, or says anything, is dropped at once."""
+        speak = asyncio.Event()
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await speak.wait()
+            if stray:
+                writer.write(stray)
+                await reader.read()
+
+        async with RawServer(script) as server, TCPConnector() as connector:
+            (await connector.connect(ask(server.port))).release()
+            assert figures(connector) == (1, 0, 0, 0)
+            speak.set()
+            assert await settled(lambda: figures(connector) == (0, 0, 0, 0))
+            await server.wait_all_closed()
+
+
+class TestNews:
+    """What came on an idle connection while the event loop had no time to look."""
+
+    @staticmethod
+    async def stale(connector: TCPConnector, clock: Clock) -> tuple[int, socket.socket]:
+        """An idle connection, old enough to be looked at, and the peer's end of it."""
+        loop = asyncio.get_running_loop()
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setblocking(False)
+        with listener:
+            port: int = listener.getsockname()[1]
+            connecting = asyncio.ensure_future(connector.connect(ask(port)))
+            peer, _ = await loop.sock_accept(listener)
+            (await connecting).release()
+        await clock.forward(1)
+        return port, peer
+
+    @pytest.mark.parametrize("with_poll", [True, False])
+    async def test_closed_unseen(self, with_poll: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A connection whose end is on its way is not used: the request would be lost."""
+        if not with_poll:
+            monkeypatch.delattr(select, "poll")
+        async with TCPConnector() as connector:
+            port, peer = await self.stale(connector, Clock())
+            peer.close()
+            assert connector.acquire_now(ask(port), ()) is None
+            # Nobody listens any more: that it tries is the proof that it did not use the old one.
+            with pytest.raises(ClientConnectorError):
+                await connector.connect(ask(port))
+            assert figures(connector) == (0, 0, 0, 0)
+
+    async def test_nothing_new(self) -> None:
+        """A silent one is used at once, without a turn of the loop."""
+        async with TCPConnector() as connector:
+            port, peer = await self.stale(connector, Clock())
+            transport = connector.acquire_now(ask(port), ())
+            assert transport is not None
+            assert figures(connector) == (0, 1, 0, 0)
+            connector._keeper.release(transport)
+            assert connector.acquire_now(ask(port), (Trace(),)) is None
+            peer.close()
+
+    @pytest.mark.parametrize("cancelled", [False, True])
+    async def test_unread(self, cancelled: bool) -> None:
+        """Where the loop does not get to read it either, the connection is not used.
+
+        One who is cancelled meanwhile leaves it as it was.
+        """
+        async with TCPConnector() as connector:
+            port, peer = await self.stale(connector, Clock())
+            (transport,) = connector._pool.idle
+            assert transport.socket_transport is not None
+            transport.socket_transport.pause_reading()
+            peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
+            task = asyncio.ensure_future(connector.connect(ask(port)))
+            if cancelled:
+                await turns(2)
+                assert figures(connector) == (0, 1, 0, 0)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                assert figures(connector) == (1, 0, 0, 0)
+            else:
+                with pytest.raises(ClientConnectorError):
+                    await task
+                assert figures(connector) == (0, 0, 0, 0)
+            peer.close()
+
+
+@both_loops
+class TestLimits:
+    async def test_default(self) -> None:
+        """By default a hundred connections at most; the next one waits for any of them."""
+        async with RawServer(hold) as server, TCPConnector() as connector:
+            held = await asyncio.gather(*(connector.connect(ask(server.port)) for _ in range(100)))
+            last = asyncio.ensure_future(connector.connect(ask(server.port)))
+            await turns(5)
+            assert figures(connector) == (0, 100, 0, 1)
+            held[50].release()
+            (await last).release()
+            for connection in held:
                 connection.close()
+            await server.wait_connections(100)
+            await connector.close()
+            await server.wait_all_closed()
 
-        run(main())
+    @pytest.mark.parametrize("limit", [0, None])
+    async def test_unlimited(self, limit: int | None) -> None:
+        """0 and None are no limit."""
+        async with RawServer(hold) as server, TCPConnector(limit=limit) as connector:
+            # In two steps, since the server's queue holds a hundred.
+            held: list[Connection] = []
+            for _ in range(2):
+                held += await asyncio.gather(
+                    *(connector.connect(ask(server.port)) for _ in range(60))
+                )
+                await server.wait_connections(len(held))
+            assert figures(connector) == (0, 120, 0, 0)
+            await connector.close()
+            await server.wait_all_closed()
 
-    def test_eyeballs(self, run: Run[None], free_port: int) -> None:
-        """`happy_eyeballs_delay` is when the next address is tried, and None is never."""
+    async def test_limit_per_host(self) -> None:
+        """One host's limit holds back its own requests only."""
+        async with (
+            RawServer(hold) as one,
+            RawServer(hold) as other,
+            TCPConnector(limit_per_host=1) as connector,
+        ):
+            held = await connector.connect(ask(one.port))
+            blocked = asyncio.ensure_future(connector.connect(ask(one.port)))
+            (await connector.connect(ask(other.port))).release()
+            assert not blocked.done()
+            held.close()
+            (await blocked).release()
+            assert one.connections == 2
 
-        async def main() -> None:
-            names = Names(target_test=["127.0.0.2", "127.0.0.1"])
-            async with silent_address() as port, greeter("127.0.0.1", port=port):
-                async with TCPConnector(resolver=names, happy_eyeballs_delay=0.01) as connector:
-                    (await connector.connect(request(port, "target.test"))).close()
-                async with TCPConnector(resolver=names, happy_eyeballs_delay=None) as connector:
-                    with pytest.raises(ConnectionTimeoutError):
-                        await connector.connect(
-                            request(port, "target.test"), (), Timeouts(connect=0.1)
-                        )
-
-        run(main())
-
-    def test_unix(self, run: Run[None], tmp_path: Path) -> None:
-        """A Unix connector goes to its path, whatever the host; an error names the path."""
-
-        async def main() -> None:
-            path = tmp_path / "socket"
-            async with greeter(path=path), UnixConnector(str(path)) as connector:
-                assert connector.path == str(path)
-                assert "unix" in connector.allowed_schemes
-                (await connector.connect(request(80, "any.test"))).release()
-                assert connector.stats().idle == 1
-            async with UnixConnector(str(tmp_path / "none")) as connector:
-                with pytest.raises(ClientConnectorError, match="none"):
-                    await connector.connect(request(80, "any.test"))
-
-        run(main())
-
-    def test_named_pipe(self, run: Run[None]) -> None:
-        """Named pipes need a loop that has them."""
-
-        async def main() -> None:
-            with pytest.raises(RuntimeError, match="proactor"):
-                NamedPipeConnector(r"\\.\pipe\x")
-
-        run(main())
+    async def test_order(self) -> None:
+        """Who came first is served first, and one who gives up hands on his place."""
+        async with RawServer(hold) as server, TCPConnector(limit=1) as connector:
+            held = await connector.connect(ask(server.port))
+            tasks = [asyncio.ensure_future(connector.connect(ask(server.port))) for _ in range(3)]
+            await turns(3)
+            tasks[0].cancel()
+            held.release()
+            first = await tasks[1]
+            assert not tasks[2].done()
+            # The grant and the cancellation in one turn: the next one gets it.
+            first.release()
+            tasks[2].cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await tasks[2]
+            assert figures(connector) == (1, 0, 0, 0)
 
 
-class TestEnd:
-    def test_close(self, run: Run[None]) -> None:
-        """`close` ends what is idle, in use, waited for; it is idempotent, and final."""
+@both_loops
+class TestTimeouts:
+    async def test_in_the_queue(self) -> None:
+        """`connect` and `pool` bound the wait for a slot, each with an error of its own."""
+        async with RawServer(hold) as server, TCPConnector(limit=1) as connector:
+            held = await connector.connect(ask(server.port))
+            with pytest.raises(ConnectionTimeoutError, match=f"http://127.0.0.1:{server.port}"):
+                await connector.connect(ask(server.port), (), Timeouts(connect=0.01))
+            with pytest.raises(PoolTimeoutError, match=f"http://127.0.0.1:{server.port}"):
+                await connector.connect(ask(server.port), (), Timeouts(pool=0.01))
+            held.release()
+            assert figures(connector) == (1, 0, 0, 0)
 
-        async def main() -> None:
-            async with greeter() as port:
-                connector = TCPConnector(limit=1)
-                first = await connector.connect(request(port))
-                waiting = asyncio.ensure_future(connector.connect(request(port)))
-                assert await settled(lambda: connector.stats().waiting == 1)
-                await connector.close()
-                await connector.close()
-                assert connector.closed
-                assert first.closed
-                assert "closed" in repr(connector)
-                with pytest.raises(ClientConnectionError, match="Connector is closed"):
-                    await waiting
-                with pytest.raises(ClientConnectionError, match="closed"):
-                    await connector.connect(request(port))
-                first.release()
-                assert connector.stats().idle == 0
+    async def test_pool_is_not_for_dials(self) -> None:
+        """`pool` bounds the wait for a slot, not that for a connection once there is one."""
+        async with RawServer(hold) as server, TCPConnector(limit=1) as connector:
+            held = await connector.connect(ask(server.port))
+            trace = Trace(wait="connection_create_start")
+            task = asyncio.ensure_future(
+                connector.connect(ask(server.port), (trace,), Timeouts(pool=0.05))
+            )
+            await turns(3)
+            held.close()
+            await trace.waiting.wait()
+            passed = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_later(0.06, passed.set_result, None)
+            await passed
+            trace.go_on.set()
+            (await task).release()
 
-        run(main())
+    @pytest.mark.parametrize("limits", [Timeouts(connect=0.05), Timeouts(sock_connect=0.05)])
+    async def test_connecting(self, limits: Timeouts) -> None:
+        """`connect` and `sock_connect` bound the making of a connection."""
+        async with silent_address() as port, TCPConnector() as connector:
+            with pytest.raises(ConnectionTimeoutError):
+                await connector.connect(ask(port, "127.0.0.2"), (), limits)
+            assert connector.stats().waiting == 0
 
-    def test_close_during_dial(self, run: Run[None]) -> None:
-        """A dial under way when the connector closes fails with the same error, at once."""
+    async def test_dial_outlives_its_waiter(self) -> None:
+        """A connection that comes too late for its request is there for the next one."""
+        async with RawServer(hold) as server, TCPConnector() as connector:
+            trace = Trace(wait="connection_create_start")
+            with pytest.raises(ConnectionTimeoutError):
+                await connector.connect(ask(server.port), (trace,), Timeouts(connect=0.01))
+            assert figures(connector) == (0, 0, 1, 0)
+            trace.go_on.set()
+            assert await settled(lambda: figures(connector) == (1, 0, 0, 0))
 
-        async def main() -> None:
-            async with silent_address() as port:
-                connector = TCPConnector()
-                dialling = asyncio.ensure_future(connector.connect(request(port, "127.0.0.2")))
-                assert await settled(lambda: connector.stats().connecting == 1)
-                await connector.close()
-                with pytest.raises(ClientConnectionError, match="Connector is closed"):
-                    await dialling
-                assert connector.stats().connecting == 0
 
-        run(main())
+@both_loops
+class TestStats:
+    async def test_by_origin(self) -> None:
+        """A snapshot: the four figures, and those of each origin."""
+        async with RawServer(hold) as server, TCPConnector(limit=2) as connector:
+            held = await connector.connect(ask(server.port))
+            (await connector.connect(ask(server.port, "localhost"))).release()
+            # One waits for each of three origins that are not reached.
+            waits = [
+                asyncio.ensure_future(connector.connect(request))
+                for request in (ask(server.port), ask(8443, "::1", tls=True), ask(None, "x.test"))
+            ]
+            await turns(1)
+            stats = connector.stats()
+            assert (stats.in_use, stats.waiting) == (1, 3)
+            here = f"http://127.0.0.1:{server.port}"
+            assert stats.by_origin[here] == {"idle": 0, "in_use": 1, "waiting": 1}
+            assert stats.by_origin["https://[::1]:8443"]["waiting"] == 1
+            assert stats.by_origin["http://x.test"]["waiting"] == 1
+            assert repr(stats).startswith("<ConnectorStats idle=0 in_use=1 connecting=1 waiting=3")
+            with pytest.raises(TypeError):
+                stats.by_origin["x"] = {}  # type: ignore[index]  # it is read-only
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+            held.release()
+            # The snapshot is what it was.
+            assert (stats.in_use, stats.waiting) == (1, 3)
 
-    @pytest.mark.parametrize("abort", [False, True])
-    def test_deaf_tls_peer(self, run: Run[None], certificates: Certificates, abort: bool) -> None:
-        """A peer that never answers the TLS goodbye holds `close` for a bounded time only."""
 
-        async def main() -> None:
-            deaf = asyncio.Event()
-            over = asyncio.Event()
+@both_loops
+class TestTraces:
+    async def test_order(self) -> None:
+        """A new connection is told as such, a wait as a wait, a reuse as a reuse."""
+        async with RawServer(hold) as server, TCPConnector(limit=1) as connector:
+            new, queued, reused = Trace(), Trace(), Trace()
+            held = await connector.connect(ask(server.port), (new,))
+            task = asyncio.ensure_future(connector.connect(ask(server.port), (queued,)))
+            await turns(3)
+            held.close()
+            (await task).release()
+            (await connector.connect(ask(server.port), (reused,))).release()
+            assert new.told == MADE
+            assert queued.told == ["connection_queued_start", "connection_queued_end", *MADE]
+            assert reused.told == ["connection_reuseconn"]
 
-            async def handle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                # It reads nothing more, so it never sees the goodbye.
-                writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's has it
-                deaf.set()
-                await over.wait()
+    async def test_granted_in_the_queue(self) -> None:
+        """One who waited and got somebody's connection has reused it."""
+        async with RawServer(hold) as server, TCPConnector(limit=1) as connector:
+            held = await connector.connect(ask(server.port))
+            # As an exchange does.
+            assert held.protocol is not None
+            held.protocol.served += 1
+            trace = Trace()
+            task = asyncio.ensure_future(connector.connect(ask(server.port), (trace,)))
+            await turns(3)
+            held.release()
+            (await task).release()
+            waited = ["connection_queued_start", "connection_queued_end"]
+            assert trace.told == [*waited, "connection_reuseconn"]
 
-            async with greeter(context=certificates.server, handle=handle) as port:
-                connector = TCPConnector(ssl=certificates.client, ssl_shutdown_timeout=0.05)
-                key = request(port, tls=True, ssl=certificates.client)
-                connection = await connector.connect(key)
-                await deaf.wait()
-                start = asyncio.get_running_loop().time()
-                await connector.close(abort_ssl=abort)
-                assert asyncio.get_running_loop().time() - start < 1
-                assert connection.closed
-                over.set()
+    @pytest.mark.parametrize("event", MADE)
+    async def test_failing_dial(self, event: str) -> None:
+        """A callback that fails while a connection is made fails its request; the socket closes."""
+        async with RawServer(hold) as server, TCPConnector() as connector:
+            with pytest.raises(Broken, match=event):
+                await connector.connect(ask(server.port), (Trace(fail=event),))
+            assert figures(connector) == (0, 0, 0, 0)
+            await server.wait_all_closed()
 
-        run(main())
+    async def test_failing_reuse(self) -> None:
+        """One that fails when a connection is used again leaves it for others."""
+        async with RawServer(hold) as server, TCPConnector() as connector:
+            (await connector.connect(ask(server.port))).release()
+            with pytest.raises(Broken):
+                await connector.connect(ask(server.port), (Trace(fail="connection_reuseconn"),))
+            assert figures(connector) == (1, 0, 0, 0)
 
-    def test_unclosed_connector(self, run: Run[None]) -> None:
-        """A connector that is dropped with connections warns, and its sockets close."""
+    @pytest.mark.parametrize("event", ["connection_queued_start", "connection_queued_end"])
+    async def test_failing_queue(self, event: str) -> None:
+        """One that fails in the queue gives its place, or its connection, to others."""
+        async with RawServer(hold) as server, TCPConnector(limit=1) as connector:
+            held = await connector.connect(ask(server.port))
+            failing = asyncio.ensure_future(
+                connector.connect(ask(server.port), (Trace(fail=event),))
+            )
+            await turns(3)
+            after = asyncio.ensure_future(connector.connect(ask(server.port)))
+            await turns(3)
+            held.release()
+            with pytest.raises(Broken, match=event):
+                await failing
+            (await after).release()
+            assert figures(connector) == (1, 0, 0, 0)
 
-        async def main() -> None:
-            async with greeter() as port:
-                connector = TCPConnector()
-                (await connector.connect(request(port))).release()
-                gone = weakref.ref(connector)
-                with pytest.warns(ResourceWarning, match="Unclosed connector"):
-                    del connector
-                assert gone() is None
 
-        run(main())
+@both_loops
+class TestLost:
+    async def test_before_it_is_used(self) -> None:
+        """A peer that accepts and hangs up at once is an error, not a connection."""
+        leave = asyncio.Event()
 
-    def test_empty_connector_does_not_warn(self, run: Run[None]) -> None:
-        """There is nothing to close in a connector without connections."""
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await leave.wait()
 
-        async def main() -> None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                TCPConnector()
-                gc.collect()
+        async with RawServer(script) as server, TCPConnector() as connector:
+            trace = Trace(wait="connection_create_end")
+            task = asyncio.ensure_future(connector.connect(ask(server.port), (trace,)))
+            await trace.waiting.wait()
+            leave.set()
+            await server.wait_all_closed()
+            await turns(5)
+            trace.go_on.set()
+            with pytest.raises(ServerDisconnectedError):
+                await task
+            assert figures(connector) == (0, 0, 0, 0)
 
-        run(main())
+    async def test_between_grant_and_use(self) -> None:
+        """Lost when it was granted and not yet seen: a new one is an error, an old one is not."""
+        async with RawServer(hold) as server, TCPConnector(limit=1) as connector:
+            trace = Trace(wait="connection_queued_end")
+            held = await connector.connect(ask(server.port))
+            task = asyncio.ensure_future(connector.connect(ask(server.port), (trace,)))
+            await turns(3)
+            protocol = held.protocol
+            assert protocol is not None
+            protocol.served += 1
+            held.release()
+            await trace.waiting.wait()
+            protocol.abort()
+            await server.wait_all_closed()
+            trace.go_on.set()
+            # It is dialled again: the request has not begun.
+            (await task).release()
+            assert server.connections == 2
 
-    def test_unclosed_connection(self, run: Run[None]) -> None:
-        """A connection that is dropped warns, and gives its slot back."""
+    async def test_new_one_between_grant_and_use(self) -> None:
+        """A new connection that was lost is not replaced: it would be lost again."""
+        async with RawServer(hold) as server, TCPConnector(limit=1) as connector:
+            trace = Trace(wait="connection_queued_end")
+            held = await connector.connect(ask(server.port))
+            task = asyncio.ensure_future(connector.connect(ask(server.port), (trace,)))
+            await turns(3)
+            protocol = held.protocol
+            assert protocol is not None
+            # No exchange ran on it: so it is as new to the second as it was to the first.
+            held.release()
+            await trace.waiting.wait()
+            protocol.abort()
+            await server.wait_all_closed()
+            trace.go_on.set()
+            with pytest.raises(ServerDisconnectedError):
+                await task
 
-        async def main() -> None:
-            async with greeter() as port, TCPConnector(limit=1) as connector:
-                connection = await connector.connect(request(port))
-                with pytest.warns(ResourceWarning, match="Unclosed connection"):
-                    del connection
-                (await connector.connect(request(port))).close()
+    async def test_traced_reuse(self) -> None:
+        """Lost while a callback was told of the reuse: another one is made."""
+        async with RawServer(hold) as server, TCPConnector() as connector:
+            (await connector.connect(ask(server.port))).release()
+            (protocol,) = connector._pool.idle
+            trace = Trace(wait="connection_reuseconn")
+            task = asyncio.ensure_future(connector.connect(ask(server.port), (trace,)))
+            await trace.waiting.wait()
+            protocol.abort()
+            await server.wait_all_closed()
+            trace.go_on.set()
+            (await task).release()
+            assert server.connections == 2
 
-        run(main())
 
-    def test_abandon(self, run: Run[None]) -> None:
-        """`abandon` closes all without a wait, and after it nothing is to be closed."""
+@both_loops
+class TestConnection:
+    async def test_attributes(self) -> None:
+        """A connection shows its transport while it is its holder's, and no longer."""
+        async with RawServer(hold) as server, TCPConnector() as connector:
+            connection = await connector.connect(ask(server.port))
+            assert repr(connection) == f"<Connection 127.0.0.1:{server.port}>"
+            assert not connection.closed
+            assert connection.protocol is not None
+            assert connection.transport is connection.protocol.socket_transport
+            assert connection.transport is not None
+            assert connection.transport.get_extra_info("peername")[1] == server.port
+            with pytest.warns(DeprecationWarning, match="loop") as caught:
+                assert connection.loop is asyncio.get_running_loop()
+            assert caught[0].filename == __file__
+            connection.release()
+            assert [connection.closed, connection.transport, connection.protocol] == [
+                True,
+                None,
+                None,
+            ]
 
-        async def main() -> None:
-            async with greeter() as port:
-                connector = TCPConnector()
-                (await connector.connect(request(port))).release()
-                connector.abandon()
-                connector.abandon()
-                assert connector.closed
-                await connector.close()
+    @pytest.mark.parametrize("end", ["close", "release"])
+    async def test_twice(self, end: str) -> None:
+        """Whatever is called first counts; callbacks run once."""
+        called: list[str] = []
+        async with RawServer(hold) as server, TCPConnector() as connector:
+            connection = await connector.connect(ask(server.port))
+            connection.add_callback(lambda: called.append("first"))
+            connection.add_callback(lambda: called.append("second"))
+            getattr(connection, end)()
+            connection.release()
+            connection.close()
+            assert called == ["first", "second"]
+            assert figures(connector) == (int(end == "release"), 0, 0, 0)
 
-        run(main())
+    async def test_lost(self) -> None:
+        """One that the peer closes is closed, and takes no slot any more."""
+        leave = asyncio.Event()
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await leave.wait()
+
+        async with RawServer(script) as server, TCPConnector() as connector:
+            connection = await connector.connect(ask(server.port))
+            leave.set()
+            assert await settled(lambda: connection.closed)
+            assert await settled(lambda: connection.transport is None)
+            assert figures(connector) == (0, 0, 0, 0)
+            connection.release()
+            assert figures(connector) == (0, 0, 0, 0)

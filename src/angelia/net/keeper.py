@@ -24,6 +24,9 @@ __all__ = ("Keeper", "connector_closed")
 # With `enable_cleanup_closed`: how long a peer may take to answer a TLS goodbye.
 CLEANUP_SECONDS: Final = 2.0
 
+# An aborted connection has nobody to wait for: it is gone in a few turns of the event loop.
+ABORT_SECONDS: Final = 1.0
+
 
 def connector_closed() -> ClientConnectionError:
     """What those get who wait for a connection, or use one, when the connector is closed."""
@@ -125,7 +128,8 @@ class Keeper:
         self.closed = True
         self._stop_expiry()
         dials = self.pool.dials
-        for transport in self.pool.close(connector_closed):
+        # Those that are being closed already have said a goodbye that may never be answered.
+        for transport in [*self._closing, *self.pool.close(connector_closed)]:
             for exchange in tuple(transport.exchanges.values()):
                 exchange.close(connector_closed())
             is_tls = transport.get_extra_info("sslcontext") is not None
@@ -133,13 +137,13 @@ class Keeper:
         return dials
 
     async def wait_closed(self, seconds: float) -> None:
-        """Wait until all are closed, which takes `seconds` at most; then those left are aborted."""
+        """Wait until all are closed; those that are not within `seconds` are aborted."""
         try:
             await self._wait_closing(seconds)
         finally:
             for transport in self._closing:
                 transport.abort()
-        await self._wait_closing(seconds)
+        await self._wait_closing(ABORT_SECONDS)
 
     async def _wait_closing(self, seconds: float) -> None:
         waits = [asyncio.ensure_future(each.wait_closed()) for each in self._closing]
