@@ -146,6 +146,7 @@ class TestRequests:
         assert mock.requests[1].headers["Cookie"] == "a=1"
 
 
+@pytest.mark.usefixtures("loop_kind")
 class TestHandler:
     """A handler answers."""
 
