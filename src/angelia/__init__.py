@@ -42,6 +42,7 @@ from angelia.client.tracing import (
     TraceRequestStartParams,
     TraceResponseChunkReceivedParams,
 )
+from angelia.client.websocket import ClientWebSocketResponse
 from angelia.core.auth import BasicAuth, encode_basic_auth
 from angelia.core.chain_map import ChainMapProxy
 from angelia.core.coding import set_zlib_backend
@@ -51,6 +52,8 @@ from angelia.core.fields import (
     parse_content_disposition,
 )
 from angelia.core.interface import HttpVersion, HttpVersion10, HttpVersion11
+from angelia.core.ws_frames import WSCloseCode
+from angelia.core.ws_messages import WSMessage, WSMsgType
 from angelia.errors import (
     BadContentDispositionHeader,
     BadContentDispositionParam,
@@ -86,6 +89,8 @@ from angelia.errors import (
     TotalTimeoutError,
     UnixClientConnectorError,
     UploadAbortedError,
+    WebSocketError,
+    WSMessageTypeError,
     WSServerHandshakeError,
 )
 from angelia.net.addresses import AddrInfoType, SocketFactoryType
@@ -200,6 +205,7 @@ __all__ = (
     "ClientSession",
     "ClientTimeout",
     "ClientWSTimeout",
+    "ClientWebSocketResponse",
     "Connection",
     "ConnectionTimeoutError",
     "ConnectorStats",
@@ -276,7 +282,12 @@ __all__ = (
     "UnixConnector",
     "UploadAbortedError",
     "UploadTracker",
+    "WSCloseCode",
+    "WSMessage",
+    "WSMessageTypeError",
+    "WSMsgType",
     "WSServerHandshakeError",
+    "WebSocketError",
     "__version__",
     "content_disposition_filename",
     "encode_basic_auth",

@@ -44,6 +44,7 @@ does not travel in a pickle; a copy has it.
     TotalTimeoutError                           (TimeoutError)
     EofStream
     PartTooLargeError                           (ValueError)
+    WSMessageTypeError                          (TypeError)
     ProtocolError                               raised by `core`, translated by the roles
     ├── LocalProtocolError                      we, or our caller, did what the protocol forbids
     └── RemoteProtocolError                     the peer did
@@ -125,6 +126,7 @@ __all__ = (
     "TotalTimeoutError",
     "UnixClientConnectorError",
     "UploadAbortedError",
+    "WSMessageTypeError",
     "WSServerHandshakeError",
     "WebSocketError",
 )
@@ -656,6 +658,10 @@ class ContentTypeError(ClientResponseError):
 
 class WSServerHandshakeError(ClientResponseError):
     """The server did not accept a WebSocket handshake."""
+
+
+class WSMessageTypeError(TypeError):
+    """A WebSocket message is not of the type that was asked for."""
 
 
 class ClientHttpProxyError(ClientResponseError):

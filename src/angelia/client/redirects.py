@@ -103,10 +103,17 @@ def headers_after_redirect(
     return kept
 
 
+# A WebSocket begins as an HTTP request to the same server (RFC 6455 §4.1).
+_CARRIERS: Final = {"ws": "http", "wss": "https"}
+
+
 def same_origin(one: URL, other: URL) -> bool:
-    """Whether scheme, host and port are the same (RFC 9110 §4.3.1), defaults filled in."""
+    """Whether scheme, host and port are the same (RFC 9110 §4.3.1), defaults filled in.
+
+    ``ws`` is the same as ``http``, ``wss`` as ``https``.
+    """
     return (
-        one.scheme == other.scheme
+        _CARRIERS.get(one.scheme, one.scheme) == _CARRIERS.get(other.scheme, other.scheme)
         and one.port == other.port
         and (one.raw_host or "").lower() == (other.raw_host or "").lower()
     )

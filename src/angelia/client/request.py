@@ -595,14 +595,10 @@ class ClientRequest:
         # §3.2.2: a proxy that is not a tunnel gets the whole URL.
         if (
             self.proxy is not None
-            and url.scheme == "http"
-            and self.proxy.scheme
-            in (
-                "http",
-                "https",
-            )
+            and url.scheme in ("http", "ws")
+            and self.proxy.scheme in ("http", "https")
         ):
-            return str(url)
+            return str(url.with_scheme("http"))
         return url.raw_path_qs
 
     def seal(self) -> None:

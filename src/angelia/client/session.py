@@ -40,6 +40,7 @@ from angelia.client.request import (
     extended_query,
     first_headers,
 )
+from angelia.client.request_cookies import SECURE_SCHEMES
 from angelia.client.response import ClientResponse
 from angelia.client.settings import (
     DEFAULT_MAX_REDIRECTS,
@@ -55,12 +56,20 @@ from angelia.client.settings import (
     copied_headers,
     parsed_url,
 )
-from angelia.client.timeouts import ClientTimeout, effective_timeout
+from angelia.client.timeouts import (
+    DEFAULT_WS_TIMEOUT,
+    ClientTimeout,
+    ClientWSTimeout,
+    effective_timeout,
+    effective_ws_timeout,
+)
 from angelia.client.tracing import Trace
+from angelia.client.websocket import ClientWebSocketResponse, Opening, WebSocketContext
 from angelia.core.auth import BasicAuth
 from angelia.core.deprecation import warn_deprecated
 from angelia.core.h1_wire import HeaderBlock, HeadLimits
 from angelia.core.interface import HttpVersion, HttpVersion11
+from angelia.core.ws import DEFAULT_MAX_MSG_SIZE
 from angelia.errors import (
     ClientConnectionResetError,
     ClientError,
@@ -247,6 +256,91 @@ class ClientSession(SessionSettings):
     def delete(self, url: str | URL, **kwargs: Any) -> RequestContext:
         """A DELETE request; see `request`."""
         return RequestContext(self._request("DELETE", url, **kwargs))
+
+    def ws_connect(
+        self,
+        url: str | URL,
+        *,
+        method: str = hdrs.METH_GET,
+        protocols: Iterable[str] = (),
+        timeout: ClientWSTimeout | float | Unset | None = UNSET,
+        receive_timeout: float | None = None,
+        autoclose: bool = True,
+        autoping: bool = True,
+        heartbeat: float | None = None,
+        auth: BasicAuth | None = None,
+        origin: str | None = None,
+        params: Any = None,
+        headers: Any = None,
+        proxy: str | URL | None = None,
+        proxy_auth: BasicAuth | None = None,
+        ssl: SSLArgument | None = True,
+        verify_ssl: bool | None = None,
+        fingerprint: bytes | None = None,
+        ssl_context: Any = None,
+        server_hostname: str | None = None,
+        proxy_headers: Any = None,
+        compress: int = 0,
+        max_msg_size: int = DEFAULT_MAX_MSG_SIZE,
+        decode_text: bool = True,
+    ) -> WebSocketContext:
+        """Open a WebSocket (RFC 6455). Await the result, or use it in ``async with``.
+
+        - `url`: ``ws``, ``wss``, ``http`` or ``https``, or relative to the `base_url`; redirects
+          are followed;
+        - `protocols`: the subprotocols to offer, the most wanted one first;
+        - `timeout`: a `ClientWSTimeout`, by default 10 seconds for closing and no limit for
+          receiving; a bare number (for closing) and `receive_timeout` are deprecated. The handshake
+          has the session's timeouts;
+        - `autoclose`, `autoping`: answer the server's Close and Pings;
+        - `heartbeat`: after so many seconds without a sign of life send a Ping, and fail half that
+          time later if none comes;
+        - `origin`: the `Origin` field;
+        - `compress`: offer permessage-deflate (RFC 7692) with windows of 9 to 15 bits; 0 for none;
+        - `max_msg_size`: octets of the largest message taken, 4 MiB by default, 0 for any size;
+        - `decode_text`: False returns the octets of text messages;
+        - the others are those of `request`.
+
+        WSServerHandshakeError where the server's answer is no handshake; otherwise errors as of
+        `request`. Safe to cancel.
+        """
+        opening = Opening.begin(
+            protocols,
+            compress,
+            origin,
+            effective_ws_timeout(
+                DEFAULT_WS_TIMEOUT if timeout is UNSET else timeout, receive_timeout
+            ),
+            heartbeat=heartbeat,
+            autoclose=autoclose,
+            autoping=autoping,
+            max_msg_size=max_msg_size,
+            decode_text=decode_text,
+        )
+        arguments: dict[str, Any] = {
+            "params": params,
+            "headers": opening.headers(headers),
+            "auth": auth,
+            "proxy": proxy,
+            "proxy_auth": proxy_auth,
+            "ssl": ssl,
+            "verify_ssl": verify_ssl,
+            "fingerprint": fingerprint,
+            "ssl_context": ssl_context,
+            "server_hostname": server_hostname,
+            "proxy_headers": proxy_headers,
+            # Whatever is no 101 is a WSServerHandshakeError.
+            "raise_for_status": False,
+            # The octets after the head are no content with a coding.
+            "auto_decompress": False,
+        }
+        return WebSocketContext(self._ws_connect(opening, method, url, arguments))
+
+    async def _ws_connect(
+        self, opening: Opening, method: str, url: str | URL, arguments: dict[str, Any]
+    ) -> ClientWebSocketResponse:
+        response = await self._request(method, url, **arguments)
+        return opening.finish(response, self._ws_response_class, self._loop)
 
     async def _request(  # noqa: PLR0912, PLR0915 - each of the documented arguments in its turn
         self,
@@ -806,9 +900,8 @@ def _next_hop(hop: _Hop, request: ClientRequest, status: int, redirect: Redirect
         extra,
     )
     following.foreign = hop.foreign or not same
-    following.downgraded = hop.downgraded or (hop.url.scheme, redirect.url.scheme) == (
-        "https",
-        "http",
+    following.downgraded = hop.downgraded or (
+        hop.url.scheme in SECURE_SCHEMES and redirect.url.scheme not in SECURE_SCHEMES
     )
     return following
 

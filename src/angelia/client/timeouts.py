@@ -10,7 +10,14 @@ from typing import Final
 
 from angelia.core.deprecation import warn_deprecated
 
-__all__ = ("DEFAULT_TIMEOUT", "ClientTimeout", "ClientWSTimeout", "effective_timeout")
+__all__ = (
+    "DEFAULT_TIMEOUT",
+    "DEFAULT_WS_TIMEOUT",
+    "ClientTimeout",
+    "ClientWSTimeout",
+    "effective_timeout",
+    "effective_ws_timeout",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,7 +57,11 @@ class ClientTimeout:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ClientWSTimeout:
-    """Timeouts of a WebSocket in seconds: for receiving a message, and for the peer's close."""
+    """Timeouts of a WebSocket in seconds; None means no limit.
+
+    - `ws_receive`: for each message, unless the call that waits for it has its own;
+    - `ws_close`: from our Close frame to the peer's. `ws_connect` allows 10 seconds by default.
+    """
 
     ws_receive: float | None = None
     ws_close: float | None = None
@@ -58,6 +69,9 @@ class ClientWSTimeout:
 
 # What a session allows when it is not told: five minutes in all, 30 seconds for each address.
 DEFAULT_TIMEOUT: Final = ClientTimeout(total=5 * 60, sock_connect=30)
+
+# The documented default of `ws_connect`.
+DEFAULT_WS_TIMEOUT: Final = ClientWSTimeout(ws_receive=None, ws_close=10.0)
 
 
 def effective_timeout(timeout: object, default: ClientTimeout) -> ClientTimeout:
@@ -70,3 +84,18 @@ def effective_timeout(timeout: object, default: ClientTimeout) -> ClientTimeout:
         warn_deprecated("a bare number as timeout is deprecated, use ClientTimeout(total=...)")
         return dataclasses.replace(default, total=float(timeout))
     raise TypeError(f"timeout is a ClientTimeout or a number of seconds, not {timeout!r}")
+
+
+def effective_ws_timeout(timeout: object, receive_timeout: float | None) -> ClientWSTimeout:
+    """What the two arguments of `ws_connect` mean, the second and numbers being deprecated."""
+    if isinstance(timeout, ClientWSTimeout):
+        result = timeout
+    elif timeout is None or (isinstance(timeout, int | float) and not isinstance(timeout, bool)):
+        warn_deprecated("a bare number as timeout is deprecated, use ClientWSTimeout(ws_close=...)")
+        result = ClientWSTimeout(ws_close=timeout)
+    else:
+        raise TypeError(f"timeout is a ClientWSTimeout or a number of seconds, not {timeout!r}")
+    if receive_timeout is not None:
+        warn_deprecated("receive_timeout is deprecated, use ClientWSTimeout(ws_receive=...)")
+        result = dataclasses.replace(result, ws_receive=receive_timeout)
+    return result

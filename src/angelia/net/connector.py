@@ -60,7 +60,8 @@ FRESH: Final = 0.05
 # How many turns of the event loop that takes: one until it looks, one until it has read.
 READ_TURNS: Final = 3
 
-HTTP_SCHEMES: Final = frozenset({"http", "https"})
+# `ws` and `wss` are asked for as `http` and `https` are (RFC 6455 §4.1).
+HTTP_SCHEMES: Final = frozenset({"http", "https", "ws", "wss"})
 
 
 class _Unset:

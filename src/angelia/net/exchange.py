@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
 from angelia.core.coding import make_decoder
 from angelia.core.interface import Buffer, Content, End, Event, RequestHead, ResponseHead
@@ -30,7 +30,17 @@ from angelia.net.streams import EMPTY_PAYLOAD, StreamReader, duplicate
 if TYPE_CHECKING:
     from angelia.net.transport import Transport
 
-__all__ = ("Exchange", "ExchangeOptions")
+__all__ = ("ContentReceiver", "Exchange", "ExchangeOptions")
+
+
+class ContentReceiver(Protocol):
+    """What takes the content of an upgraded exchange: the part of a stream's face that is used."""
+
+    def feed_data(self, data: bytes) -> None: ...
+    def feed_eof(self) -> None: ...
+    def set_exception(self, error: BaseException) -> None: ...
+    def discard(self, error: BaseException) -> None: ...
+    def is_eof(self) -> bool: ...
 
 
 class ExchangeOptions:
@@ -389,6 +399,38 @@ class Exchange:
             elif self.ended:
                 stream.feed_eof()
         return stream
+
+    # --- after an upgrade ----------------------------------------------------------------------
+
+    def hand_over(self, receiver: ContentReceiver) -> None:
+        """After a 101: let `receiver` have the content, and what of it has come already.
+
+        From now on no timeout of the request runs, and there is no stream to read.
+        """
+        self._stop_read_timeout()
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        # The octets of another protocol have no content coding, whatever the head says.
+        self._decoding = None
+        self._flow_paused = False
+        stream = self._content
+        data = (self._first or b"") if stream is None else stream.read_nowait()
+        self._first = None
+        # The paths behind an upgrade use no more of a stream than a receiver has.
+        self._content = cast("StreamReader", receiver)
+        self._acknowledge()
+        if data:
+            receiver.feed_data(data)
+        if self._error is not None:
+            receiver.set_exception(duplicate(self._error))
+        elif self.ended:
+            receiver.feed_eof()
+
+    def end_unframed(self) -> None:
+        """All is said in the other protocol: what was written goes out, then the end comes."""
+        self.transport.close()
+        self._end()
 
     # --- flow control of the stream ------------------------------------------------------------
 

@@ -159,6 +159,11 @@ class Transport(asyncio.Protocol):
         return socket is not None and not self._lost and socket.get_write_buffer_size() > 0
 
     @property
+    def writing_paused(self) -> bool:
+        """Whether the socket has been given more than it takes at the moment."""
+        return self._writing_paused
+
+    @property
     def available_streams(self) -> int:
         """How many exchanges may begin now."""
         return self.core.available_streams if self.is_open else 0

@@ -1,0 +1,410 @@
+"""ClientWebSocketResponse: what `ClientSession.ws_connect` returns, and how it comes about.
+
+Owns: the public face of a client's WebSocket, the handshake's fields on the way out and the check
+of its answer. The request itself is the session's; what happens on the connection is
+`net.websocket`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self
+
+from multidict import CIMultiDict
+
+from angelia.client.arguments import check_count
+from angelia.client.response import ClientResponse
+from angelia.client.settings import copied_headers
+from angelia.client.timeouts import ClientWSTimeout
+from angelia.core.interface import Role
+from angelia.core.ws_extensions import MAX_WINDOW_BITS, DeflateOffer
+from angelia.core.ws_frames import Opcode, WSCloseCode
+from angelia.core.ws_handshake import (
+    KEY_SIZE,
+    ClientHandshake,
+    check_response,
+    make_key,
+    request_fields,
+)
+from angelia.core.ws_messages import WSMessage, WSMsgType
+from angelia.errors import HandshakeError, WSMessageTypeError, WSServerHandshakeError
+from angelia.net.upgraded import UpgradedExchange
+from angelia.net.websocket import WebSocket, WebSocketOptions
+
+if TYPE_CHECKING:
+    from angelia.net.exchange import Exchange
+
+__all__ = ("ClientWebSocketResponse", "Opening", "WebSocketContext")
+
+# The documented texts of what is wrong with a server's answer, by the field at fault.
+_COMPLAINTS: Final = {
+    "Upgrade": "Invalid upgrade header",
+    "Connection": "Invalid connection header",
+    "Sec-WebSocket-Accept": "Invalid challenge response",
+}
+
+_TEXT: Final = WSMsgType.TEXT
+_BINARY: Final = WSMsgType.BINARY
+_ENDS: Final = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED)
+
+
+class ClientWebSocketResponse:
+    """An open WebSocket. Users do not make one; `ClientSession.ws_connect` does.
+
+    Iterate over it, or `receive`; use it in ``async with``, or `close` it. Any number of tasks may
+    send at a time; one may receive. Everything here can be cancelled without harm to messages or to
+    what other tasks send.
+    """
+
+    def __init__(
+        self,
+        reader: WebSocket,
+        writer: WebSocket,
+        protocol: str | None,
+        response: ClientResponse,
+        timeout: ClientWSTimeout,
+        autoclose: bool,
+        autoping: bool,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        heartbeat: float | None = None,
+        compress: int = 0,
+        client_notakeover: bool = False,
+    ) -> None:
+        # Two for those who know the documented constructor: here one object is both directions.
+        self._ws = reader
+        self._protocol = protocol
+        # Speaks up, and closes the connection, when it is forgotten together with us.
+        self._response = response
+        self._compress = compress
+        self._client_notakeover = client_notakeover
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}({self._response.url}) {self._ws!r}>"
+
+    # --- facts ---------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called, or the end of the connection was received."""
+        return self._ws.closed
+
+    @property
+    def close_code(self) -> int | None:
+        """The close code of the peer, 1006 where the connection ended without; None before.
+
+        Where the connection failed it is the code that says why (RFC 6455 §7.4.1).
+        """
+        return self._ws.close_code
+
+    @property
+    def protocol(self) -> str | None:
+        """The subprotocol that the server chose of those offered."""
+        return self._protocol
+
+    @property
+    def compress(self) -> int:
+        """The window bits of our compression, 0 where none was agreed on."""
+        return self._compress
+
+    @property
+    def client_notakeover(self) -> bool:
+        """Whether each of our messages is compressed on its own."""
+        return self._client_notakeover
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What the event loop's transport knows: ``peername``, ``ssl_object``..."""
+        return self._ws.get_extra_info(name, default)
+
+    def exception(self) -> BaseException | None:
+        """What ended the connection, if it was not closed in order."""
+        return self._ws.exception
+
+    # --- sending -------------------------------------------------------------------------------
+
+    async def ping(self, message: str | bytes = b"") -> None:
+        """Send a Ping with up to 125 octets; ClientConnectionResetError once closing or closed."""
+        await self.send_frame(message, WSMsgType.PING)
+
+    async def pong(self, message: str | bytes = b"") -> None:
+        """Send a Pong; otherwise as `ping`."""
+        await self.send_frame(message, WSMsgType.PONG)
+
+    async def send_frame(
+        self, message: str | bytes, opcode: WSMsgType, compress: int | None = None
+    ) -> None:
+        """Send one frame, whole; ValueError where the protocol forbids it."""
+        ws = self._ws
+        ws.send_frame(message, Opcode(opcode), compress)
+        if ws.blocked:
+            await ws.drain()
+
+    async def send_str(self, data: str, compress: int | None = None) -> None:
+        """Send a text message.
+
+        It is on its way at once; what is waited for is room in the socket. `compress` 0 sends it as
+        it is, though compression was agreed on. TypeError for what is no str,
+        ClientConnectionResetError once the WebSocket is closing or closed.
+        """
+        if not isinstance(data, str):
+            raise TypeError(f"data argument must be str, not {type(data).__name__}")
+        ws = self._ws
+        ws.send_text(data, compress)
+        if ws.blocked:
+            await ws.drain()
+
+    async def send_bytes(
+        self, data: bytes | bytearray | memoryview, compress: int | None = None
+    ) -> None:
+        """Send a binary message; otherwise as `send_str`."""
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"data argument must be byte-ish, not {type(data).__name__}")
+        ws = self._ws
+        ws.send_binary(data, compress)
+        if ws.blocked:
+            await ws.drain()
+
+    async def send_json(
+        self, data: Any, compress: int | None = None, *, dumps: Callable[[Any], str] = json.dumps
+    ) -> None:
+        """Send `data` as JSON in a text message."""
+        await self.send_str(dumps(data), compress)
+
+    async def send_json_bytes(
+        self, data: Any, compress: int | None = None, *, dumps: Callable[[Any], bytes]
+    ) -> None:
+        """Send `data` as JSON in a binary message; `dumps` returns bytes."""
+        await self.send_bytes(dumps(data), compress)
+
+    # --- receiving -----------------------------------------------------------------------------
+
+    async def receive(self, timeout: float | None = None) -> WSMessage:
+        """The next message.
+
+        Pings are answered and not returned unless `autoping` is off. CLOSE comes when the peer
+        closes, ERROR when the connection fails, CLOSED when it is over, and CLOSING while another
+        task closes it. TimeoutError after `timeout` seconds, by default those of the
+        `ClientWSTimeout`. RuntimeError while another task receives.
+        """
+        message = self._ws.next_message()
+        if message is None:
+            message = await self._ws.wait_message(timeout)
+        return message
+
+    async def receive_str(self, *, timeout: float | None = None) -> str:
+        """The text of the next message, bytes with ``decode_text=False``.
+
+        WSMessageTypeError where it is of another type.
+        """
+        message = await self.receive(timeout)
+        if message.type is not _TEXT:
+            raise _other_type(message, _TEXT)
+        text: str = message.data
+        return text
+
+    async def receive_bytes(self, *, timeout: float | None = None) -> bytes:
+        """The data of the next message; WSMessageTypeError where it is not binary."""
+        message = await self.receive(timeout)
+        if message.type is not _BINARY:
+            raise _other_type(message, _BINARY)
+        data: bytes = message.data
+        return data
+
+    async def receive_json(
+        self, *, loads: Callable[[Any], Any] = json.loads, timeout: float | None = None
+    ) -> Any:
+        """The next message, a text, read as JSON."""
+        return loads(await self.receive_str(timeout=timeout))
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> WSMessage:
+        message = await self.receive()
+        if message.type in _ENDS:
+            raise StopAsyncIteration
+        return message
+
+    # --- the end -------------------------------------------------------------------------------
+
+    async def close(self, *, code: int = WSCloseCode.OK, message: str | bytes = b"") -> bool:
+        """Close: send a Close frame, wait for the server's, then end the connection in any case.
+
+        The wait takes `ws_close` seconds at most; messages that still come are dropped. False where
+        the WebSocket was closed before. ValueError for a `code` that may not be sent, or a
+        `message` of more than 123 octets. When cancelled the connection is ended at once.
+        """
+        return await self._ws.close(code, message)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+def _other_type(message: WSMessage, wanted: WSMsgType) -> WSMessageTypeError:
+    return WSMessageTypeError(
+        f"Received message {message.type!r}:{message.data!r} is not WSMsgType.{wanted.name}"
+    )
+
+
+class WebSocketContext(Coroutine[Any, Any, ClientWebSocketResponse]):
+    """What `ClientSession.ws_connect` returns: await it, or use it in ``async with``."""
+
+    __slots__ = ("_coro", "_ws")
+
+    def __init__(self, coro: Coroutine[Any, Any, ClientWebSocketResponse]) -> None:
+        self._coro = coro
+
+    def send(self, arg: Any) -> Any:
+        return self._coro.send(arg)
+
+    def throw(self, *args: Any) -> Any:
+        return self._coro.throw(*args)
+
+    def close(self) -> None:
+        self._coro.close()
+
+    def __await__(self) -> Generator[Any, Any, ClientWebSocketResponse]:
+        return self._coro.__await__()
+
+    async def __aenter__(self) -> ClientWebSocketResponse:
+        self._ws = await self._coro
+        return self._ws
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        await self._ws.close()
+
+
+class Opening(NamedTuple):
+    """An opening handshake: what is asked for, and how the WebSocket is to be."""
+
+    key: str
+    protocols: tuple[str, ...]
+    deflate: DeflateOffer | None
+    origin: str | None
+    timeout: ClientWSTimeout
+    options: WebSocketOptions
+
+    @classmethod
+    def begin(
+        cls,
+        protocols: Iterable[str],
+        compress: int,
+        origin: str | None,
+        timeout: ClientWSTimeout,
+        *,
+        heartbeat: float | None,
+        autoclose: bool,
+        autoping: bool,
+        max_msg_size: int,
+        decode_text: bool,
+    ) -> Self:
+        """Out of the arguments of `ws_connect`; TypeError and ValueError for those it cannot have.
+
+        The key is drawn here.
+        """
+        if isinstance(protocols, str):
+            raise TypeError(f"protocols are several, not one str: {protocols!r}")
+        check_count("max_msg_size", max_msg_size)
+        options = WebSocketOptions(
+            timeout.ws_receive,
+            timeout.ws_close,
+            heartbeat,
+            autoclose,
+            autoping,
+            max_msg_size,
+            decode_text,
+        )
+        key = make_key(os.urandom(KEY_SIZE))
+        return cls(key, tuple(protocols), _deflate_offer(compress), origin, timeout, options)
+
+    def headers(self, given: Any) -> CIMultiDict[str]:
+        """The caller's fields with those of the handshake, which replace any of the same name."""
+        headers = copied_headers(given)
+        fields = request_fields(
+            self.key, protocols=self.protocols, deflate=self.deflate, origin=self.origin
+        )
+        for name, value in fields:
+            headers[name] = value
+        return headers
+
+    def finish(
+        self, response: ClientResponse, face: type[Any] | None, loop: asyncio.AbstractEventLoop
+    ) -> ClientWebSocketResponse:
+        """The WebSocket; WSServerHandshakeError, and the connection closed, if there is none."""
+        try:
+            agreed, exchange = self._check(response)
+        except BaseException:
+            response.close()
+            raise
+        role = Role.CLIENT
+        carrier = UpgradedExchange(exchange)
+        ws = WebSocket(role, carrier, self.options, agreed.deflate, loop=loop)
+        exchange.hand_over(ws)
+        deflate = agreed.deflate
+        made: ClientWebSocketResponse = (face or ClientWebSocketResponse)(
+            ws,
+            ws,
+            agreed.protocol,
+            response,
+            self.timeout,
+            self.options.autoclose,
+            self.options.autoping,
+            loop,
+            heartbeat=self.options.heartbeat,
+            compress=0 if deflate is None else deflate.client_max_window_bits,
+            client_notakeover=deflate is not None and deflate.client_no_context_takeover,
+        )
+        return made
+
+    def _check(self, response: ClientResponse) -> tuple[ClientHandshake, Exchange]:
+        exchange = response._exchange
+        if response.status != 101 or exchange is None:
+            _refuse(response, "Invalid response status")
+        try:
+            agreed = check_response(
+                response.status,
+                tuple(response.headers.items()),
+                self.key,
+                protocols=self.protocols,
+                deflate=self.deflate,
+            )
+        except HandshakeError as error:
+            _refuse(response, _COMPLAINTS.get(error.field, error.message), error)
+        return agreed, exchange
+
+
+def _refuse(
+    response: ClientResponse, message: str, cause: HandshakeError | None = None
+) -> NoReturn:
+    raise WSServerHandshakeError(
+        response.request_info,
+        response.history,
+        status=response.status,
+        message=message,
+        headers=response.headers,
+    ) from cause
+
+
+def _deflate_offer(compress: int) -> DeflateOffer | None:
+    check_count("compress", int(compress) if isinstance(compress, bool) else compress)
+    if not compress:
+        return None
+    bits = MAX_WINDOW_BITS if compress is True else compress
+    return DeflateOffer(server_max_window_bits=bits, client_max_window_bits=bits)

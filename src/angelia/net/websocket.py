@@ -1,0 +1,576 @@
+"""WebSocket: messages to await and to send, over whatever the opening handshake ran on.
+
+Owns, for both roles: what was received and not read yet, with its bound; who waits for a message;
+the heartbeat; the closing handshake with its time limit; when the connection ends. The protocol is
+`core.ws`'s. Knows nothing of requests, sessions or handlers, and not what carries it: see
+`Carrier`.
+
+The carrier holds the WebSocket, and so do its timers: neither holds whoever uses it, so that a
+forgotten one can be found and closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Sequence
+from sys import getsizeof
+from typing import Any, Final, NamedTuple, Protocol
+
+from angelia.core.interface import Buffer, Role
+from angelia.core.ws import DEFAULT_MAX_MSG_SIZE, WSConnection, WSState
+from angelia.core.ws_extensions import PerMessageDeflate
+from angelia.core.ws_frames import Opcode, WSCloseCode
+from angelia.core.ws_messages import WSMessage, WSMsgType
+from angelia.errors import (
+    ClientConnectionResetError,
+    LocalProtocolError,
+    ServerTimeoutError,
+)
+
+__all__ = ("DEFAULT_CLOSE_TIMEOUT", "MAX_UNREAD", "Carrier", "WebSocket", "WebSocketOptions")
+
+# The documented default of `ws_close`, in seconds.
+DEFAULT_CLOSE_TIMEOUT: Final = 10.0
+
+# With so many octets of messages unread, the socket is not read either.
+MAX_UNREAD: Final = 256 * 1024
+
+# What an unread message takes beside its data: a tuple and its place in the queue.
+MESSAGE_COST: Final = 100
+
+# A server's handler that asks for messages of a closed WebSocket again and again would never let
+# anybody else run; so often it is told that there are none.
+MAX_READS_AFTER_END: Final = 5
+
+_CLOSED: Final = WSMessage(WSMsgType.CLOSED, None, None)
+_CLOSING: Final = WSMessage(WSMsgType.CLOSING, None, None)
+
+_SENDING: Final = (WSState.OPEN, WSState.CLOSE_RECEIVED)
+
+
+class Carrier(Protocol):
+    """What carries a WebSocket's octets: the exchange that its handshake ran on, now unframed."""
+
+    @property
+    def received_at(self) -> float:
+        """When octets came last, or reading was resumed; in the loop's time."""
+
+    @property
+    def writing_paused(self) -> bool:
+        """Whether the socket has been given more than it takes at the moment."""
+
+    def send(self, buffers: Sequence[Buffer]) -> None:
+        """Write; ConnectionResetError if nobody takes it any more."""
+
+    async def drain(self) -> None:
+        """Wait until the socket takes more; ConnectionResetError when it never will."""
+
+    def pause_reading(self) -> None:
+        """Let the peer wait."""
+
+    def resume_reading(self) -> None:
+        """Read on."""
+
+    def end(self, timeout: float) -> None:
+        """Close when what was written is out; within `timeout` seconds in any case."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What the event loop's transport knows."""
+
+
+class WebSocketOptions(NamedTuple):
+    """The wishes of whoever opens a WebSocket; times are in seconds, None is no limit."""
+
+    receive_timeout: float | None = None
+    close_timeout: float | None = DEFAULT_CLOSE_TIMEOUT
+    heartbeat: float | None = None
+    autoclose: bool = True
+    autoping: bool = True
+    max_msg_size: int = DEFAULT_MAX_MSG_SIZE
+    decode_text: bool = True
+
+
+class WebSocket:
+    """One side of a WebSocket. `carrier` is given what is sent; it calls `feed_data` and so on.
+
+    Sending is two steps: `send_text` and its relatives frame and write at once, in the order in
+    which they are called; while `blocked`, await `drain`. So nothing that happens to one sender
+    disturbs another.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_after_end",
+        "_carrier",
+        "_close_timeout",
+        "_closing",
+        "_core",
+        "_eof",
+        "_exception",
+        "_flusher",
+        "_heard_before",
+        "_heartbeat",
+        "_linger",
+        "_loop",
+        "_messages",
+        "_options",
+        "_over",
+        "_over_waiter",
+        "_paused",
+        "_size",
+        "_timer",
+        "_waiter",
+        "closed",
+        "deflate",
+    )
+
+    def __init__(
+        self,
+        role: Role,
+        carrier: Carrier,
+        options: WebSocketOptions,
+        deflate: PerMessageDeflate | None = None,
+        *,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._core = WSConnection(
+            role,
+            random_bytes=os.urandom,
+            max_msg_size=options.max_msg_size,
+            deflate=deflate,
+            decode_text=options.decode_text,
+            autoping=options.autoping,
+            autoclose=options.autoclose,
+        )
+        self._carrier = carrier
+        self._options = options
+        self._close_timeout = options.close_timeout
+        self._loop = loop
+        self.deflate = deflate
+        self.closed = False
+        """Whether `close` was called, or the end has been read."""
+        self._messages: deque[WSMessage] = deque()
+        self._size = 0
+        self._paused = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._after_end = 0
+        # The peer has ended the connection; that is looked at when all that it sent was.
+        self._eof = False
+        self._exception: BaseException | None = None
+        # `close` is at work: nobody will read what still comes.
+        self._closing = False
+        # The carrier has been closed, or is gone.
+        self._over = False
+        self._over_waiter: asyncio.Future[None] | None = None
+        self._flusher: asyncio.Task[None] | None = None
+        self._linger: asyncio.TimerHandle | None = None
+        self._heartbeat = options.heartbeat or 0.0
+        # When octets had come last as the Ping was sent whose Pong is waited for.
+        self._heard_before: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        if self._heartbeat:
+            self._timer = loop.call_later(self._heartbeat, self._beat)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._core!r} unread={len(self._messages)}>"
+
+    # --- questions -----------------------------------------------------------------------------
+
+    @property
+    def close_code(self) -> int | None:
+        """The code of the peer's Close frame, or of what failed; None before there is one."""
+        return self._core.close_code
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What ended the connection other than a closing handshake."""
+        return self._exception
+
+    @property
+    def blocked(self) -> bool:
+        """Whether a sender should `drain` before it sends more."""
+        return self._carrier.writing_paused
+
+    @property
+    def over(self) -> bool:
+        """Whether the connection has ended, or is being closed by the event loop."""
+        return self._over
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What the event loop's transport knows."""
+        return self._carrier.get_extra_info(name, default)
+
+    # --- what the carrier calls ----------------------------------------------------------------
+
+    def feed_data(self, data: bytes) -> None:
+        """Octets have come."""
+        self._take_in(self._core.receive_data(data))
+        if self._core.pending:
+            self._refill()
+
+    def feed_eof(self) -> None:
+        """The peer has ended the connection."""
+        self._eof = True
+        if not self._core.pending:
+            self._receive_eof()
+
+    def set_exception(self, error: BaseException) -> None:
+        """The connection was given up, by us or by what carries it."""
+        if not self._over:
+            self._break(error, _CLOSED)
+
+    def is_eof(self) -> bool:
+        """Whether nothing more is taken."""
+        return self._over
+
+    def discard(self, error: BaseException) -> None:
+        """Whoever used it is done."""
+        self.set_exception(error)
+
+    def _take_in(self, messages: list[WSMessage]) -> None:
+        queue = self._messages
+        for message in messages:
+            kind = message[0]
+            if kind is WSMsgType.PONG and self._options.autoping:
+                continue
+            if kind is WSMsgType.ERROR:
+                self._exception = message[1]
+            if not self._closing:
+                queue.append(message)
+                self._size += getsizeof(message[1]) + MESSAGE_COST
+        self._flush_answers()
+        state = self._core.state
+        if state is WSState.CLOSED:
+            self._end()
+        elif state is WSState.FAILED:
+            self._begin_linger()
+        if queue:
+            self._wake()
+            if self._size > MAX_UNREAD and not self._paused and self._core.receiving:
+                self._pause()
+
+    def _refill(self) -> None:
+        """Look at what waits in the core, while there is room for what it makes."""
+        core = self._core
+        while core.pending:
+            if self._size > MAX_UNREAD and not self._closing:
+                if not self._paused:
+                    self._pause()
+                return
+            self._take_in(core.receive_data(b""))
+        if self._eof:
+            self._receive_eof()
+        else:
+            self._resume()
+
+    def _receive_eof(self) -> None:
+        if self._over:
+            return
+        for message in self._core.receive_eof():
+            # RFC 6455 §7.1.5: 1006. Who reads on learns that there is nothing more to come.
+            self._exception = message.data
+            self._append_end(_CLOSED)
+        self._over_now()
+
+    def _break(self, error: BaseException, last: WSMessage) -> None:
+        """The connection ends at once, and that is no closing handshake."""
+        # What is not looked at yet is not worth more than the connection.
+        self._core.receive_eof()
+        if self._exception is None:
+            self._exception = error
+        self._append_end(last)
+        self._over_now()
+
+    def _append_end(self, message: WSMessage) -> None:
+        if not self._closing:
+            self._messages.append(message)
+
+    # --- flow ----------------------------------------------------------------------------------
+
+    def _pause(self) -> None:
+        if not self._over:
+            self._paused = True
+            self._carrier.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            if not self._over:
+                self._carrier.resume_reading()
+
+    def _drop_unread(self) -> None:
+        self._messages.clear()
+        self._size = 0
+        if self._core.pending:
+            # Not now: our caller is not done.
+            self._loop.call_soon(self._refill)
+        else:
+            self._resume()
+
+    def _flush(self) -> None:
+        buffers = self._core.data_to_send()
+        if buffers:
+            self._carrier.send(buffers)
+
+    def _flush_answers(self) -> None:
+        """Send what the core answers by itself."""
+        if self._over:
+            return
+        if self._core.state is WSState.OPEN and self._carrier.writing_paused:
+            # A peer that sends Pings and reads nothing: the core keeps few Pongs, the socket would
+            # keep them all.
+            if self._flusher is None:
+                self._flusher = self._loop.create_task(self._flush_later())
+            return
+        try:
+            self._flush()
+        except ConnectionResetError:
+            # The end of the connection has its own way here.
+            return
+
+    async def _flush_later(self) -> None:
+        try:
+            await self._carrier.drain()
+            self._flush()
+        except ConnectionResetError:
+            return
+        finally:
+            self._flusher = None
+
+    # --- receiving -----------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def next_message(self) -> WSMessage | None:
+        """The next message, if it has come; RuntimeError while somebody waits for it."""
+        if self._waiter is not None:
+            raise RuntimeError("Concurrent call to receive() is not allowed")
+        return self._next()
+
+    def _next(self) -> WSMessage | None:
+        queue = self._messages
+        if queue:
+            message = queue.popleft()
+            kind = message[0]
+            if kind is WSMsgType.TEXT or kind is WSMsgType.BINARY:
+                self._size -= getsizeof(message[1]) + MESSAGE_COST
+                if self._paused and self._size <= MAX_UNREAD // 2:
+                    self._refill()
+                return message
+            return self._control(message)
+        if self._closing:
+            return _CLOSING
+        if self.closed or self._over:
+            self.closed = True
+            self._count_read_after_end()
+            return _CLOSED
+        return None
+
+    def _control(self, message: WSMessage) -> WSMessage:
+        if message is _CLOSED:
+            self.closed = True
+            return message
+        self._size -= getsizeof(message.data) + MESSAGE_COST
+        if message.type is WSMsgType.ERROR or (
+            message.type is WSMsgType.CLOSE and self._options.autoclose
+        ):
+            self.closed = True
+        return message
+
+    def _count_read_after_end(self) -> None:
+        if self._core.role is Role.SERVER:
+            self._after_end += 1
+            if self._after_end >= MAX_READS_AFTER_END:
+                raise RuntimeError("WebSocket connection is closed.")
+
+    async def wait_message(self, timeout: float | None = None) -> WSMessage:
+        """Wait for the next message; TimeoutError after `timeout` seconds or the option's.
+
+        When cancelled or timed out no message is lost. RuntimeError for a second one who waits.
+        """
+        if self._waiter is not None:
+            raise RuntimeError("Concurrent call to receive() is not allowed")
+        limit = timeout or self._options.receive_timeout
+        while (message := self._next()) is None:
+            waiter = self._waiter = self._loop.create_future()
+            try:
+                if limit:
+                    async with asyncio.timeout(limit):
+                        await waiter
+                else:
+                    await waiter
+            finally:
+                self._waiter = None
+        return message
+
+    # --- sending -------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self.closed or self._over or self._core.state not in _SENDING:
+            raise ClientConnectionResetError("Cannot write to closing transport")
+
+    def send_text(self, data: str | Buffer, compress: int | None = None) -> None:
+        """Send a text message.
+
+        ClientConnectionResetError on a WebSocket that is closing or closed.
+        """
+        self._check_open()
+        self._core.send_text(data, compress=None if compress is None else bool(compress))
+        self._flush()
+
+    def send_binary(self, data: Buffer, compress: int | None = None) -> None:
+        """Send a binary message; otherwise as `send_text`."""
+        self._check_open()
+        self._core.send_binary(data, compress=None if compress is None else bool(compress))
+        self._flush()
+
+    def send_frame(
+        self, message: str | Buffer, opcode: Opcode, compress: int | None = None
+    ) -> None:
+        """Send one whole frame; ValueError where it may not be sent. Else as `send_text`."""
+        self._check_open()
+        wanted = None if compress is None else bool(compress)
+        try:
+            self._core.send_frame(opcode, message, compress=wanted)
+        except LocalProtocolError as error:
+            raise ValueError(str(error)) from error
+        self._flush()
+
+    async def drain(self) -> None:
+        """Wait until the socket takes more."""
+        await self._carrier.drain()
+
+    # --- heartbeat -----------------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        # One timer that looks how long it has been quiet, not one that is moved by each read.
+        now = self._loop.time()
+        heard = now if self._paused else self._carrier.received_at
+        before = self._heard_before
+        # Compared with what was heard before the Ping and not with its own time: uvloop's clock
+        # has milliseconds, and a Pong may come within the same one.
+        if before is not None and heard <= before:
+            self._pong_missing()
+            return
+        self._heard_before = None
+        quiet = now - heard
+        if quiet < self._heartbeat:
+            self._timer = self._loop.call_later(self._heartbeat - quiet, self._beat)
+            return
+        if self._core.state is not WSState.OPEN:
+            self._timer = None
+            return
+        self._core.send_ping()
+        try:
+            self._flush()
+        except ConnectionResetError:
+            # Whoever finds that the connection is gone tells us.
+            self._timer = None
+            return
+        self._heard_before = heard
+        # The documented half of the heartbeat.
+        self._timer = self._loop.call_later(self._heartbeat / 2, self._beat)
+
+    def _pong_missing(self) -> None:
+        text = f"No PONG received after {self._heartbeat / 2:g} seconds"
+        error = ServerTimeoutError(text) if self._core.role is Role.CLIENT else TimeoutError(text)
+        self._timer = None
+        self._size += getsizeof(error) + MESSAGE_COST
+        self._break(error, WSMessage(WSMsgType.ERROR, error, None))
+        self._carrier.abort()
+
+    # --- the end -------------------------------------------------------------------------------
+
+    async def close(self, code: int = WSCloseCode.OK, message: str | bytes = b"") -> bool:
+        """Send a Close frame, wait for the peer's, and close the connection whatever happens.
+
+        The wait ends after the option's time with code 1006. Messages that were not read are
+        dropped. False, and nothing happens, where the WebSocket was closed. ValueError for a code
+        or a message that may not be sent. When cancelled the connection is aborted.
+        """
+        core = self._core
+        if self._closing or (self.closed and self._over):
+            return False
+        if core.state in _SENDING:
+            try:
+                core.send_close(code, message)
+            except LocalProtocolError as error:
+                raise ValueError(str(error)) from error
+        self.closed = self._closing = True
+        # The Close frame goes first: what is dropped may hold the peer's.
+        self._flush_answers()
+        self._drop_unread()
+        self._wake()
+        try:
+            if core.state is WSState.CLOSED:
+                self._end()
+            if not self._over:
+                await self._wait_over()
+        finally:
+            self._closing = False
+            self._drop_unread()
+            if not self._over:
+                self._over_now()
+                self._carrier.abort()
+        return True
+
+    async def _wait_over(self) -> None:
+        self._over_waiter = self._loop.create_future()
+        try:
+            async with asyncio.timeout(self._close_timeout):
+                await self._over_waiter
+        except TimeoutError as error:
+            self._incomplete(error)
+        except asyncio.CancelledError:
+            self._incomplete(None)
+            raise
+        finally:
+            self._over_waiter = None
+
+    def _incomplete(self, error: BaseException | None) -> None:
+        """The peer has not answered our Close frame."""
+        found = self._core.receive_eof()
+        if found and self._exception is None:
+            self._exception = found[0].data if error is None else error
+
+    def _begin_linger(self) -> None:
+        # RFC 6455 §7.1.7. What the peer is still sending is read, and thrown away, until it has
+        # seen our Close frame and ends the connection: closing before it is done would reset the
+        # connection, and the frame that says what was wrong would be lost.
+        if self._linger is None and not self._over:
+            self._resume()
+            timeout = self._close_timeout or DEFAULT_CLOSE_TIMEOUT
+            self._linger = self._loop.call_later(timeout, self._end)
+            self._stop_heartbeat()
+
+    def _end(self) -> None:
+        """All is said: the connection closes."""
+        if not self._over:
+            self._over_now()
+            self._carrier.end(self._close_timeout or DEFAULT_CLOSE_TIMEOUT)
+
+    def _stop_heartbeat(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _over_now(self) -> None:
+        self._over = True
+        self._stop_heartbeat()
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        if self._flusher is not None:
+            self._flusher.cancel()
+        waiter = self._over_waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+        self._wake()
