@@ -79,6 +79,7 @@ TREE: dict[type[BaseException], tuple[type[BaseException], ...]] = {
     ),
     errors.TotalTimeoutError: (asyncio.TimeoutError,),
     errors.EofStream: (Exception,),
+    errors.WSMessageTypeError: (TypeError,),
     errors.ProtocolError: (Exception,),
     errors.LocalProtocolError: (errors.ProtocolError,),
     errors.RemoteProtocolError: (errors.ProtocolError,),
@@ -246,6 +247,7 @@ SAMPLES: list[tuple[BaseException, dict[str, Any], str]] = [
     ),
     (errors.TotalTimeoutError("slow"), {"args": ("slow",), "request_sent": None}, "slow"),
     (errors.EofStream(), {"args": ()}, ""),
+    (errors.WSMessageTypeError("m"), {"args": ("m",)}, "m"),
     *(
         (cls("no", status=413, scope=Scope.STREAM), PROTOCOL_FACTS, "no")
         for cls in (
