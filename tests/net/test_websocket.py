@@ -1,0 +1,565 @@
+"""WebSocket: both roles over a carrier that the test holds, with a clock that it turns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from angelia.core.interface import Buffer, Role
+from angelia.core.pure import serialize_frame
+from angelia.core.ws import MAX_PENDING_PONGS, WSConnection
+from angelia.core.ws_extensions import PerMessageDeflate
+from angelia.core.ws_frames import Opcode
+from angelia.core.ws_messages import WSMessage, WSMsgType
+from angelia.errors import ServerTimeoutError, WebSocketError
+from angelia.net.websocket import (
+    MAX_READS_AFTER_END,
+    MAX_UNREAD,
+    Carrier,
+    WebSocket,
+    WebSocketOptions,
+)
+
+KEY = b"abcd"
+
+TEXT, BINARY, CLOSE, PING, PONG = 0x81, 0x82, 0x88, 0x89, 0x8A
+
+
+class Clock:
+    """As much of an event loop as a WebSocket asks for, with a time that the test sets."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.now = 100.0
+        self.timers: list[tuple[float, Callable[[], None], Handle]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Handle:
+        handle = Handle()
+        self.timers.append((self.now + delay, callback, handle))
+        return handle
+
+    def call_soon(self, callback: Callable[[], None]) -> Any:
+        return self.loop.call_soon(callback)
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return self.loop.create_future()
+
+    def create_task(self, work: Any) -> asyncio.Task[Any]:
+        return self.loop.create_task(work)
+
+    @property
+    def pending(self) -> int:
+        """How many timers are set."""
+        return sum(not handle.cancelled for _, _, handle in self.timers)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and the timers of that time run in their order."""
+        end = self.now + seconds
+        while due := sorted(
+            (t for t in self.timers if t[0] <= end and not t[2].cancelled), key=lambda t: t[0]
+        ):
+            timer = due[0]
+            self.timers.remove(timer)
+            self.now = max(self.now, timer[0])
+            timer[1]()
+        self.now = end
+
+
+class Handle:
+    def __init__(self) -> None:
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Wire:
+    """A carrier: what was written, and what was asked of the socket."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.received_at = clock.now
+        self.writing_paused = False
+        self.gone = False
+        self.written = bytearray()
+        self.calls: list[str] = []
+        self.drained = asyncio.Event()
+
+    def send(self, buffers: Sequence[Buffer]) -> None:
+        if self.gone:
+            raise ConnectionResetError
+        for buffer in buffers:
+            self.written += buffer
+
+    async def drain(self) -> None:
+        if self.writing_paused:
+            await self.drained.wait()
+        if self.gone:
+            raise ConnectionResetError
+
+    def pause_reading(self) -> None:
+        self.calls.append("pause")
+
+    def resume_reading(self) -> None:
+        self.received_at = self.clock.now
+        self.calls.append("resume")
+
+    def end(self, timeout: float) -> None:
+        self.calls.append("end")
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+
+class End:
+    """A WebSocket, its wire and the peer's core."""
+
+    def __init__(
+        self,
+        role: Role = Role.CLIENT,
+        deflate: PerMessageDeflate | None = None,
+        **options: Any,
+    ) -> None:
+        self.clock = Clock()
+        self.wire = Wire(self.clock)
+        carrier: Carrier = self.wire
+        loop: Any = self.clock
+        self.ws = WebSocket(role, carrier, WebSocketOptions(**options), deflate, loop=loop)
+        other = Role.SERVER if role is Role.CLIENT else Role.CLIENT
+        self.peer = WSConnection(
+            other, random_bytes=bytes, deflate=deflate, autoping=False, autoclose=False
+        )
+
+    def feed(self, *pieces: bytes) -> None:
+        self.wire.received_at = self.clock.now
+        for piece in pieces:
+            self.ws.feed_data(piece)
+
+    def from_peer(self) -> None:
+        """Deliver what the peer's core wants to send."""
+        self.feed(b"".join(self.peer.data_to_send()))
+
+    def sent(self) -> list[WSMessage]:
+        """What the peer makes of what was written since."""
+        data = bytes(self.wire.written)
+        self.wire.written.clear()
+        return self.peer.receive_data(data)
+
+    async def receive(self, timeout: float | None = None) -> WSMessage:
+        message = self.ws.next_message()
+        return await self.ws.wait_message(timeout) if message is None else message
+
+
+def types(messages: list[WSMessage]) -> list[WSMsgType]:
+    return [message.type for message in messages]
+
+
+def frame(first: int, content: bytes | str = b"", *, to: Role = Role.CLIENT) -> bytes:
+    return serialize_frame(first, content, KEY if to is Role.SERVER else None)
+
+
+@pytest.mark.parametrize("role", list(Role))
+class TestBothRoles:
+    async def test_messages(self, role: Role) -> None:
+        """Messages go both ways, and the closing handshake ends the connection."""
+        end = End(role)
+        end.ws.send_text("grüße")
+        end.ws.send_binary(b"\0\1")
+        assert end.sent() == [(WSMsgType.TEXT, "grüße", ""), (WSMsgType.BINARY, b"\0\1", "")]
+        end.peer.send_text("a")
+        end.peer.send_ping(b"p")
+        end.peer.send_close(4000, "bye")
+        end.from_peer()
+        assert end.sent() == [(WSMsgType.PONG, b"p", ""), (WSMsgType.CLOSE, 4000, "")]
+        assert end.wire.calls == ["end"]
+        assert await end.receive() == (WSMsgType.TEXT, "a", "")
+        assert await end.receive() == (WSMsgType.CLOSE, 4000, "bye")
+        assert end.ws.close_code == 4000
+        assert end.clock.pending == 0
+
+    async def test_close(self, role: Role) -> None:
+        """`close` is one Close frame, and a wait for the other."""
+        end = End(role)
+        closing = asyncio.ensure_future(end.ws.close(4001, "enough"))
+        await asyncio.sleep(0)
+        assert end.sent() == [(WSMsgType.CLOSE, 4001, "enough")]
+        assert end.wire.calls == []
+        assert await end.ws.close() is False
+        end.peer.send_close(4001)
+        end.from_peer()
+        assert end.wire.calls == ["end"]
+        assert await closing is True
+        assert end.ws.close_code == 4001
+        assert end.sent() == []
+
+    async def test_every_cut(self, role: Role) -> None:
+        """However a read is cut, the messages are the same."""
+        wire = b"".join(
+            frame(first, content, to=role)
+            for first, content in ((TEXT, "ab"), (0x01, "c"), (PING, "p"), (0x80, "d"), (CLOSE, ""))
+        )
+        for at in range(len(wire) + 1):
+            end = End(role)
+            end.feed(wire[:at], wire[at:])
+            assert [(await end.receive()).data for _ in range(3)] == ["ab", "cd", 1005]
+
+    async def test_after_the_end(self, role: Role) -> None:
+        """Reading on gives CLOSED; a server's handler that never stops doing so is stopped."""
+        end = End(role)
+        end.ws.feed_eof()
+        for _ in range(MAX_READS_AFTER_END):
+            assert (await end.receive()).type is WSMsgType.CLOSED
+        if role is Role.SERVER:
+            with pytest.raises(RuntimeError, match="closed"):
+                await end.receive()
+        else:
+            assert (await end.receive()).type is WSMsgType.CLOSED
+
+    async def test_failure(self, role: Role) -> None:
+        """A broken rule is said to the peer; what it sends is thrown away for some time."""
+        end = End(role)
+        end.feed(frame(0x83, "", to=role))
+        sent = end.sent()
+        assert [(m.type, m.data) for m in sent] == [(WSMsgType.CLOSE, 1002)]
+        assert end.wire.calls == []
+        end.feed(frame(TEXT, "later", to=role))
+        message = await end.receive()
+        assert message.type is WSMsgType.ERROR
+        assert isinstance(message.data, WebSocketError)
+        end.clock.advance(11)
+        assert end.wire.calls == ["end"]
+        assert end.clock.pending == 0
+        assert (await end.receive()).type is WSMsgType.CLOSED
+
+
+class TestReceiving:
+    async def test_pause(self) -> None:
+        """With MAX_UNREAD octets unread the socket is not read; with half of them read it is."""
+        end = End()
+        size = MAX_UNREAD // 4
+        for number in range(4):
+            assert end.wire.calls == []
+            end.feed(frame(BINARY, bytes([number]) * size))
+        assert end.wire.calls == ["pause"]
+        for number in range(2):
+            assert (await end.receive()).data == bytes([number]) * size
+        assert end.wire.calls == ["pause"]
+        await end.receive()
+        assert end.wire.calls == ["pause", "resume"]
+        await end.receive()
+
+    async def test_empty_messages_count(self) -> None:
+        """Messages without data fill the queue as well."""
+        end = End()
+        end.feed(frame(TEXT) * 5000)
+        assert end.wire.calls == ["pause"]
+
+    async def test_room_for_what_inflates(self) -> None:
+        """What waits in the core is inflated as there is room, also after the end."""
+        end = End(deflate=PerMessageDeflate())
+        for _ in range(10):
+            end.peer.send_binary(bytes(1 << 20))
+        end.peer.send_close()
+        end.from_peer()
+        assert end.wire.calls == ["pause"]
+        end.ws.feed_eof()
+        assert not end.ws.over
+        for _ in range(10):
+            assert len((await end.receive()).data) == 1 << 20
+        assert (await end.receive()).type is WSMsgType.CLOSE
+        assert end.ws.close_code == 1000
+        assert end.ws.exception is None
+
+    async def test_cancelled_after_the_message(self) -> None:
+        """A receive that is cancelled in the same turn as its message comes leaves it there."""
+        end = End()
+        waiting = asyncio.ensure_future(end.receive())
+        await asyncio.sleep(0)
+        end.feed(frame(TEXT, "a"))
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert (await end.receive()).data == "a"
+
+    async def test_second_one_waits(self) -> None:
+        """Only one may wait."""
+        end = End()
+        waiting = asyncio.ensure_future(end.receive())
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="Concurrent"):
+            await end.receive()
+        with pytest.raises(RuntimeError, match="Concurrent"):
+            await end.ws.wait_message()
+        end.feed(frame(TEXT, "a"))
+        assert (await waiting).data == "a"
+
+    async def test_closing_wakes(self) -> None:
+        """Who waits while another one closes gets CLOSING at once, and CLOSED after it."""
+        end = End()
+        waiting = asyncio.ensure_future(end.receive())
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(end.ws.close())
+        assert (await waiting).type is WSMsgType.CLOSING
+        assert (await end.receive()).type is WSMsgType.CLOSING
+        end.sent()
+        end.peer.send_close()
+        end.from_peer()
+        await closing
+        assert (await end.receive()).type is WSMsgType.CLOSED
+
+    async def test_given_up(self) -> None:
+        """What the carrier says of its end is kept; messages before it are read first."""
+        end = End(heartbeat=5)
+        end.feed(frame(TEXT, "a"))
+        error = OSError("gone")
+        end.ws.set_exception(error)
+        end.ws.set_exception(OSError("once more"))
+        assert end.ws.is_eof()
+        assert (await end.receive()).data == "a"
+        assert (await end.receive()).type is WSMsgType.CLOSED
+        assert end.ws.exception is error
+        assert end.ws.close_code == 1006
+        assert end.clock.pending == 0
+        assert await end.ws.close() is False
+        with pytest.raises(ConnectionResetError):
+            end.ws.send_text("a")
+
+    @given(st.lists(st.integers(0, 70_000), max_size=12), st.integers(1, 9000))
+    async def test_nothing_lost(self, sizes: list[int], piece: int) -> None:
+        """Every message arrives once and in order, with the socket paused as asked for."""
+        end = End()
+        wire = b"".join(frame(BINARY, bytes([n]) * size) for n, size in enumerate(sizes))
+        got: list[bytes] = []
+        at = 0
+        while at < len(wire) or len(got) < len(sizes):
+            if end.wire.calls[-1:] != ["pause"] and at < len(wire):
+                end.feed(wire[at : at + piece])
+                at += piece
+            else:
+                got.append((await end.receive()).data)
+        assert got == [bytes([n]) * size for n, size in enumerate(sizes)]
+
+
+class TestSending:
+    async def test_pongs_wait_for_the_socket(self) -> None:
+        """While the socket takes nothing, answers are few; they leave when it takes more."""
+        end = End()
+        end.wire.writing_paused = True
+        for number in range(1000):
+            end.feed(frame(PING, str(number)))
+        assert not end.wire.written
+        end.wire.writing_paused = False
+        end.wire.drained.set()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        pongs = end.sent()
+        assert len(pongs) == MAX_PENDING_PONGS + 1
+        assert pongs[-1].data == b"999"
+        # The task that waited has ended.
+        await asyncio.sleep(0)
+
+    async def test_flusher_ends_with_the_connection(self) -> None:
+        """Who waits to send answers does not outlive the connection."""
+        end = End()
+        end.wire.writing_paused = True
+        end.feed(frame(PING))
+        await asyncio.sleep(0)
+        end.ws.feed_eof()
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    async def test_reset_while_answering(self) -> None:
+        """An answer that nobody takes any more is no error of who receives."""
+        end = End()
+        end.wire.gone = True
+        end.feed(frame(PING), frame(TEXT, "a"))
+        assert (await end.receive()).data == "a"
+
+    async def test_forbidden_frames(self) -> None:
+        """A frame that may not be sent is a ValueError, and nothing has happened."""
+        end = End()
+        with pytest.raises(ValueError, match="continued"):
+            end.ws.send_frame(b"", Opcode.CONTINUATION)
+        with pytest.raises(ValueError, match="126"):
+            end.ws.send_frame(b"x" * 126, Opcode.PING)
+        end.ws.send_text("ok")
+        assert end.sent() == [(WSMsgType.TEXT, "ok", "")]
+
+
+class TestHeartbeat:
+    async def test_pings_in_silence(self) -> None:
+        """After the heartbeat in silence comes a Ping, and after each Pong the next."""
+        end = End(heartbeat=10)
+        for _ in range(3):
+            end.clock.advance(9.9)
+            assert end.sent() == []
+            end.clock.advance(0.1)
+            assert types(end.sent()) == [WSMsgType.PING]
+            end.feed(frame(PONG))
+        assert end.clock.pending == 1
+
+    async def test_data_counts(self) -> None:
+        """Anything that is received puts the Ping off, and answers it."""
+        end = End(heartbeat=10)
+        for _ in range(5):
+            end.clock.advance(6)
+            end.feed(frame(TEXT, "x"))
+        assert end.sent() == []
+        end.clock.advance(10)
+        assert types(end.sent()) == [WSMsgType.PING]
+        end.feed(frame(TEXT, "y"))
+        end.clock.advance(9)
+        assert not end.ws.over
+
+    async def test_same_instant(self) -> None:
+        """A Pong within the clock's resolution of its Ping counts."""
+        end = End(heartbeat=10)
+        end.clock.advance(10)
+        end.feed(frame(PONG))
+        end.clock.advance(6)
+        assert not end.ws.over
+
+    @pytest.mark.parametrize(
+        ("role", "error"), [(Role.CLIENT, ServerTimeoutError), (Role.SERVER, TimeoutError)]
+    )
+    async def test_missing_pong(self, role: Role, error: type[Exception]) -> None:
+        """Half a heartbeat after a Ping without any answer the WebSocket fails with 1006."""
+        end = End(role, heartbeat=10)
+        waiting = asyncio.ensure_future(end.receive())
+        await asyncio.sleep(0)
+        end.clock.advance(14.9)
+        assert not end.ws.over
+        end.clock.advance(0.1)
+        message = await waiting
+        assert message.type is WSMsgType.ERROR
+        assert type(message.data) is error
+        assert end.ws.exception is message.data
+        assert end.ws.close_code == 1006
+        assert end.wire.calls == ["abort"]
+        assert end.clock.pending == 0
+        assert (await end.receive()).type is WSMsgType.CLOSED
+
+    async def test_slow_reader(self) -> None:
+        """While we do not read the socket, the peer's silence is our own doing."""
+        end = End(heartbeat=10)
+        end.feed(frame(BINARY, bytes(MAX_UNREAD)))
+        end.clock.advance(100)
+        assert not end.ws.over
+        assert end.sent() == []
+        await end.receive()
+        end.clock.advance(10)
+        assert types(end.sent()) == [WSMsgType.PING]
+
+    async def test_stops(self) -> None:
+        """No Ping follows a Close, of whichever side."""
+        end = End(heartbeat=10)
+        closing = asyncio.ensure_future(end.ws.close())
+        await asyncio.sleep(0)
+        end.sent()
+        end.clock.advance(30)
+        assert end.sent() == []
+        end.peer.send_close()
+        end.from_peer()
+        await closing
+        assert end.clock.pending == 0
+
+
+class TestClose:
+    async def test_peer_does_not_answer(self) -> None:
+        """After `close_timeout` the connection is aborted, with 1006 and the reason kept."""
+        end = End(close_timeout=0.01)
+        assert await end.ws.close() is True
+        assert end.ws.close_code == 1006
+        assert isinstance(end.ws.exception, TimeoutError)
+        assert end.wire.calls == ["abort"]
+
+    async def test_cancelled(self) -> None:
+        """A cancelled `close` aborts, and the cancellation goes on."""
+        end = End()
+        closing = asyncio.ensure_future(end.ws.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert end.ws.close_code == 1006
+        assert end.wire.calls == ["abort"]
+        assert end.ws.closed
+
+    async def test_connection_ends_instead(self) -> None:
+        """The end of the connection is an end of the wait, with 1006."""
+        end = End()
+        closing = asyncio.ensure_future(end.ws.close())
+        await asyncio.sleep(0)
+        end.ws.feed_eof()
+        assert await closing is True
+        assert end.ws.close_code == 1006
+        assert end.ws.exception is not None
+
+    async def test_socket_gone(self) -> None:
+        """A Close frame that nobody takes does not make `close` fail."""
+        end = End(close_timeout=0.01)
+        end.wire.gone = True
+        assert await end.ws.close() is True
+        assert end.ws.close_code == 1006
+
+    async def test_unread_is_dropped(self) -> None:
+        """What was not read is dropped, so that the answer behind it can come."""
+        end = End()
+        end.feed(frame(BINARY, bytes(MAX_UNREAD)))
+        assert end.wire.calls == ["pause"]
+        closing = asyncio.ensure_future(end.ws.close())
+        await asyncio.sleep(0)
+        assert end.wire.calls == ["pause", "resume"]
+        end.feed(frame(BINARY, bytes(MAX_UNREAD)), frame(CLOSE, b"\x03\xe8"))
+        assert await closing is True
+        assert end.ws.close_code == 1000
+        assert (await end.receive()).type is WSMsgType.CLOSED
+
+    async def test_answer_waits_in_the_core(self) -> None:
+        """The peer's Close is found behind compressed messages that were not inflated yet."""
+        end = End(deflate=PerMessageDeflate())
+        for _ in range(10):
+            end.peer.send_binary(bytes(1 << 20))
+        end.from_peer()
+        closing = asyncio.ensure_future(end.ws.close())
+        await asyncio.sleep(0)
+        end.sent()
+        end.peer.send_close(4005)
+        end.from_peer()
+        assert await closing is True
+        assert end.ws.close_code == 4005
+
+    @pytest.mark.parametrize(
+        ("code", "reason"), [(1006, ""), (999, ""), (5000, ""), (1000, "x" * 124)]
+    )
+    async def test_wrong_arguments(self, code: int, reason: str) -> None:
+        """A code or reason that may not be sent changes nothing."""
+        end = End()
+        with pytest.raises(ValueError, match=r".+"):
+            await end.ws.close(code, reason)
+        assert not end.ws.closed
+        end.ws.send_text("on")
+        assert end.sent() == [(WSMsgType.TEXT, "on", "")]
+
+    async def test_without_autoclose(self) -> None:
+        """The user answers the peer's Close, and may send before that (RFC 6455 §5.5.1)."""
+        end = End(autoclose=False)
+        end.feed(frame(CLOSE, b"\x0f\xa0bye"))
+        assert await end.receive() == (WSMsgType.CLOSE, 4000, "bye")
+        assert end.sent() == []
+        end.ws.send_text("wait")
+        assert await end.ws.close(4001) is True
+        assert types(end.sent()) == [WSMsgType.TEXT, WSMsgType.CLOSE]
+        assert end.ws.close_code == 4000
+        assert end.wire.calls == ["end"]
