@@ -129,10 +129,10 @@ class TestParameters:
     @both_loops
     async def test_schemes(self) -> None:
         """Each kind says which schemes it takes besides HTTP's own."""
-        assert {"http", "https"} == BaseConnector.allowed_schemes
-        assert {"http", "https", "tcp"} == TCPConnector.allowed_schemes
-        assert {"http", "https", "unix"} == UnixConnector.allowed_schemes
-        assert {"http", "https", "npipe"} == NamedPipeConnector.allowed_schemes
+        assert {"http", "https", "ws", "wss"} == BaseConnector.allowed_schemes
+        assert {"http", "https", "ws", "wss", "tcp"} == TCPConnector.allowed_schemes
+        assert {"http", "https", "ws", "wss", "unix"} == UnixConnector.allowed_schemes
+        assert {"http", "https", "ws", "wss", "npipe"} == NamedPipeConnector.allowed_schemes
 
     @both_loops
     async def test_abstract(self) -> None:
