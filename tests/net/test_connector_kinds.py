@@ -111,6 +111,20 @@ class TestNamesAndAddresses:
             assert len(names.asked) == 4
         assert names.closed == 0
 
+    async def test_seen_while_it_changes(self) -> None:
+        """What is looked at is the cache as it was: it may change meanwhile."""
+        names = Names(**{f"n{number}_test": ["127.0.0.1"] for number in range(3)})
+        async with RawServer(hold) as server, TCPConnector(resolver=names) as connector:
+            for number in range(2):
+                (await connector.connect(ask(server.port, f"n{number}.test"))).close()
+            seen = []
+            for host, _ in connector.cached_hosts:
+                (await connector.connect(ask(server.port, "n2.test"))).close()
+                connector.clear_dns_cache("n1.test", server.port)
+                seen.append(host)
+            assert seen == ["n0.test", "n1.test"]
+            assert [host for host, _ in connector.cached_hosts] == ["n0.test", "n2.test"]
+
     async def test_no_cache(self) -> None:
         """With `use_dns_cache=False`, and a time of 0, every connection asks again."""
         either: list[dict[str, Any]] = [{"use_dns_cache": False}, {"ttl_dns_cache": 0}]

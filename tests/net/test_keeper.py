@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from angelia.errors import (
     ClientConnectionError,
@@ -29,7 +30,7 @@ from connector_kit import (
     hold,
     turns,
 )
-from dial_kit import Certificates, settled, silent_address
+from dial_kit import Certificates, Names, settled, silent_address
 from peers.raw import RawServer
 
 both_loops = pytest.mark.usefixtures("loop_kind")
@@ -162,6 +163,71 @@ class TestClose:
             with pytest.raises(ClientConnectionError, match="Connector is closed"):
                 await task
 
+    async def test_looking_up(self) -> None:
+        """So does a lookup under way, which is cancelled."""
+        asked, gone = asyncio.Event(), asyncio.Event()
+
+        class Silent(Names):
+            async def resolve(self, *_: Any, **__: Any) -> Any:
+                asked.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    gone.set()
+
+        connector = TCPConnector(resolver=Silent())
+        task = asyncio.ensure_future(connector.connect(ask(80, "a.test")))
+        await asked.wait()
+        await connector.close()
+        with pytest.raises(ClientConnectionError, match="Connector is closed"):
+            await task
+        assert gone.is_set()
+
+    async def test_tunnels(self, certificates: Certificates) -> None:
+        """Tunnels end too: those that carry TLS to a deaf peer, and those being asked for."""
+        silent = asyncio.Event()
+
+        async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await reader.readuntil(b"\r\n\r\n")
+            if head.startswith(b"CONNECT silent.test"):
+                silent.set()
+                await reader.read()
+                return
+            behind, ahead = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+
+            async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+                while data := await source.read(65536):
+                    sink.write(data)
+
+            back = asyncio.ensure_future(copy(behind, writer))
+            try:
+                await copy(reader, ahead)
+            finally:
+                ahead.transport.abort()
+                back.cancel()
+                await asyncio.gather(back, return_exceptions=True)
+
+        async with (
+            RawServer(deaf, tls=certificates.server) as server,
+            RawServer(proxy) as front,
+        ):
+            connector = TCPConnector(ssl_shutdown_timeout=0.1)
+            facts: dict[str, Any] = {
+                "tls": True,
+                "ssl": certificates.client,
+                "proxy": URL(f"http://127.0.0.1:{front.port}"),
+            }
+            held = await connector.connect(ask(server.port, "target.test", **facts))
+            task = asyncio.ensure_future(connector.connect(ask(443, "silent.test", **facts)))
+            await silent.wait()
+            await connector.close()
+            with pytest.raises(ClientConnectionError, match="Connector is closed"):
+                await task
+            assert held.closed
+            assert figures(connector) == (0, 0, 0, 0)
+            await front.wait_all_closed()
+
     async def test_dial_that_ends_later(self) -> None:
         """A connection that is made after all when the connector is closed is closed too."""
         async with RawServer(hold) as server:
@@ -189,6 +255,15 @@ class TestClose:
             connector.go_on.set()
             await server.wait_all_closed()
 
+    async def test_closed_ones_are_forgotten(self) -> None:
+        """Connections that were closed before are not held until the connector is."""
+        async with RawServer(hold) as server, TCPConnector() as connector:
+            for _ in range(3):
+                (await connector.connect(ask(server.port))).close()
+            assert connector._keeper._closing
+            await server.wait_all_closed()
+            assert await settled(lambda: not connector._keeper._closing)
+
     async def test_cancelled(self, certificates: Certificates) -> None:
         """When `close` is cancelled, the sockets close all the same."""
         async with RawServer(deaf, tls=certificates.server) as server:
@@ -206,7 +281,9 @@ class TestClose:
             await protocol.wait_closed()
             assert connection.transport is None
 
-    async def test_bounded_goodbye(self, certificates: Certificates) -> None:
+    async def test_bounded_goodbye(
+        self, certificates: Certificates, caplog: pytest.LogCaptureFixture
+    ) -> None:
         """A peer that never answers a TLS goodbye does not hold `close` up beyond its time."""
         loop = asyncio.get_running_loop()
         async with RawServer(deaf, tls=certificates.server) as server:
@@ -218,6 +295,7 @@ class TestClose:
             await connector.close()
             assert 0.09 < loop.time() - begun < 0.9
             assert held.closed
+        assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
     async def test_abort_ssl(self, certificates: Certificates) -> None:
         """With `abort_ssl` there is no goodbye to wait for."""
@@ -225,7 +303,10 @@ class TestClose:
         async with RawServer(deaf, tls=certificates.server) as server:
             connector = TCPConnector(ssl_shutdown_timeout=30)
             request = ask(server.port, "localhost", tls=True, ssl=certificates.client)
+            closing = await connector.connect(request)
             (await connector.connect(request)).release()
+            # This one waits for an answer already.
+            closing.close()
             begun = loop.time()
             await connector.close(abort_ssl=True)
             assert loop.time() - begun < 5

@@ -455,6 +455,20 @@ class TestOrder:
         house.release(conn, reuse=False)
         house.check_empty()
 
+    def test_settled_waiters_outrank_nobody(self, make: Make) -> None:
+        """One who was cancelled, and has not left yet, costs no connection of another key."""
+        house = make(limit=2)
+        held = [house.connect(A) for _ in range(2)]
+        cancelled, live = house.wait(B), house.wait(A)
+        cancelled.future.cancel()
+        house.release(held[0])
+        assert granted(live) is held[0]
+        assert not house.running
+        house.pool.leave(cancelled)
+        for conn in held:
+            house.release(conn, reuse=False)
+        house.check_empty()
+
 
 class TestDials:
     def test_failure_goes_to_its_waiter(self, make: Make) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
+import pickle
 import ssl
 import subprocess
 import sys
@@ -14,7 +16,9 @@ import warnings
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
+from angelia.core.auth import BasicAuth
 from angelia.errors import InvalidURL, InvalidUrlClientError, ServerFingerprintMismatch
 from angelia.net.connection_key import ConnectionKey
 from angelia.net.tls import (
@@ -306,6 +310,36 @@ class TestConnectionKey:
             key._replace(ssl=Fingerprint(DIGEST)),
             key._replace(server_hostname="other.test"),
             key._replace(proxy_headers=(("X-A", "1"),)),
+            key._replace(proxy=URL("http://proxy.test")),
+            key._replace(proxy=URL("http://proxy.test"), proxy_auth=BasicAuth("a", "b")),
         ]
         assert len({key, *others}) == len(others) + 1
         assert key == ConnectionKey("example.org", 443, True)
+
+    def test_copies(self) -> None:
+        """A key travels: a copy is the key itself; a pickle says of a context which it was."""
+        for ssl_argument in (True, False, Fingerprint(DIGEST)):
+            key = ConnectionKey("example.org", 443, True, ssl_argument)
+            assert copy.copy(key) is key
+            assert copy.deepcopy([key])[0] is key
+            assert pickle.loads(pickle.dumps(key)) == key  # noqa: S301 - our own pickle
+        key = ConnectionKey("example.org", 443, True, ssl.create_default_context())
+        assert copy.deepcopy(key) is key
+        back = pickle.loads(pickle.dumps(key))  # noqa: S301 - our own pickle
+        assert back.host == "example.org"
+        assert "SSLContext" in back.ssl
+
+    def test_repr(self) -> None:
+        """Neither the proxy's credentials nor the fields that carry them are shown."""
+        key = ConnectionKey(
+            "example.org",
+            443,
+            True,
+            proxy=URL("http://user:pa55@proxy.test"),
+            proxy_auth=BasicAuth("user", "pa55"),
+            proxy_headers=(("Proxy-Authorization", "Basic dXNlcjpwYTU1"), ("X-A", "1")),
+        )
+        assert "proxy.test" in repr(key)
+        assert "X-A" in repr(key)
+        for secret in ("pa55", "dXNlcjpwYTU1"):
+            assert secret not in repr(key)
