@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -997,16 +996,10 @@ class TestFlow:
             async for _ in stream.iter_chunked(2):
                 pass
 
-        times = {}
-        for count in (20_000, 200_000):
-            for read in (readany, readline, pairs):
-                stream = fill()
-                start = time.process_time()
-                await read(stream)
-                times[read, count] = time.process_time() - start
+        # A quadratic method would not end before the test's deadline.
+        count = 200_000
         for read in (readany, readline, pairs):
-            # Ten times the work; a quadratic method would need a hundred times as long.
-            assert times[read, 200_000] < 40 * max(times[read, 20_000], 1e-3)
+            await read(fill())
         count = 1_000_000
         await readany(fill())
 
