@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from collections.abc import Callable
 
 import pytest
+
+RequirePeer = Callable[[str], str]
 
 CONFTEST = 'pytest_plugins = ["angelia.testing.pytest_plugin"]'
 
@@ -38,7 +40,7 @@ async def test_raw(raw_server, angelia_client):
 async def test_late(request, number):
     started.append(await request.getfixturevalue("angelia_client")(hello))
 
-def test_all_closed():
+async def test_all_closed():
     assert len(started) == 3
     for client in started:
         assert client.session.closed and client.port is None
@@ -56,21 +58,53 @@ def test_alone(pytester: pytest.Pytester) -> None:
     _run(pytester, "", "-p", "no:asyncio", "-p", "no:anyio").assert_outcomes(passed=5)
 
 
-def test_anyio(pytester: pytest.Pytester) -> None:
+def test_anyio(pytester: pytest.Pytester, require_peer: RequirePeer) -> None:
     """Another plugin may run the tests."""
-    if find_spec("anyio") is None:
-        pytest.skip("there is no anyio here")
+    require_peer("module:anyio")
     mark = "pytestmark = pytest.mark.anyio\n@pytest.fixture\ndef anyio_backend(): return 'asyncio'"
-    _run(pytester, mark).assert_outcomes(passed=5)
+    _run(pytester, mark, "-p", "no:asyncio").assert_outcomes(passed=5)
 
 
-@pytest.mark.parametrize("mode", ["auto", "strict"])
-def test_asyncio(pytester: pytest.Pytester, mode: str) -> None:
-    """pytest-asyncio runs the tests, in each of its modes."""
-    if find_spec("pytest_asyncio") is None:
-        pytest.skip("there is no pytest-asyncio here")
+@pytest.mark.parametrize(("mode", "others"), [("auto", ()), ("strict", ("-p", "no:anyio"))])
+def test_asyncio(
+    pytester: pytest.Pytester, require_peer: RequirePeer, mode: str, others: tuple[str, ...]
+) -> None:
+    """pytest-asyncio runs the tests, in each of its modes, beside anyio's plugin or not."""
+    require_peer("module:pytest_asyncio")
+    # Without it, pytest-asyncio warns.
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
     mark = "" if mode == "auto" else "pytestmark = pytest.mark.asyncio"
-    _run(pytester, mark, f"--asyncio-mode={mode}").assert_outcomes(passed=5)
+    result = _run(pytester, mark, f"--asyncio-mode={mode}", *others)
+    result.assert_outcomes(passed=5)
+    result.stdout.fnmatch_lines(["*asyncio: mode=*"])
+
+
+def test_fixtures_of_pytest_asyncio(pytester: pytest.Pytester, require_peer: RequirePeer) -> None:
+    """An asynchronous fixture's server is of the test's loop, and the client finds it there."""
+    require_peer("module:pytest_asyncio")
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(
+        """
+        import angelia, asyncio, pytest_asyncio
+        from angelia.testing import TestServer
+
+        async def hello(request):
+            return angelia.Response(text="hello")
+
+        @pytest_asyncio.fixture
+        async def server():
+            async with TestServer(hello) as server:
+                yield server
+
+        async def test_client(server, angelia_client):
+            client = await angelia_client(server)
+            async with client.get("/") as response:
+                assert await response.text() == "hello"
+        """
+    )
+    arguments = ("-Werror", "-p", "no:cacheprovider", "--asyncio-mode=auto")
+    pytester.runpytest_subprocess(*arguments).assert_outcomes(passed=1)
 
 
 def test_failure(pytester: pytest.Pytester) -> None:
@@ -91,6 +125,7 @@ def test_failure(pytester: pytest.Pytester) -> None:
             pass
         """
     )
-    result = pytester.runpytest_subprocess("-Werror", "-p", "no:cacheprovider")
+    arguments = ("-Werror", "-p", "no:cacheprovider", "-p", "no:asyncio")
+    result = pytester.runpytest_subprocess(*arguments)
     result.assert_outcomes(failed=1, passed=1, errors=1)
     result.stdout.fnmatch_lines(["*angelia_client is for tests that are coroutine functions*"])

@@ -36,9 +36,14 @@ _STARTED: Final = pytest.StashKey[AsyncExitStack]()
 
 def _started(request: pytest.FixtureRequest) -> AsyncExitStack:
     node: pytest.Item = request.node
+    started = node.stash.get(_STARTED, None)
+    if started is not None:
+        # It runs already, perhaps as something that another plugin has made of it.
+        return started
     if not inspect.iscoroutinefunction(getattr(node, "obj", None)):
         raise pytest.UsageError(f"{request.fixturename} is for tests that are coroutine functions")
-    return node.stash.setdefault(_STARTED, AsyncExitStack())
+    started = node.stash[_STARTED] = AsyncExitStack()
+    return started
 
 
 @pytest.fixture
