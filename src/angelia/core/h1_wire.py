@@ -39,6 +39,7 @@ __all__ = (
     "HeadBuffer",
     "HeadLimits",
     "HeaderBlock",
+    "ReadyHead",
     "excerpt",
     "group_fields",
     "parse_fields",
@@ -133,6 +134,24 @@ class HeaderBlock(Sequence[tuple[str, str]]):
     def __getitem__(self, index: slice) -> tuple[tuple[str, str], ...]: ...
     def __getitem__(self, index: int | slice) -> Any:
         return self.pairs[index]
+
+
+class ReadyHead:
+    """A response's head but for its length: checked and serialized once, sent many times.
+
+    LocalProtocolError for what cannot be sent, and for a field that decides about framing or
+    persistence: these are for whom sends it.
+    """
+
+    __slots__ = ("status", "wire")
+
+    def __init__(self, status: int, reason: str, pairs: Headers) -> None:
+        wire, special = serialize_response_head(ResponseHead(status, reason, pairs))
+        if status < 200 or not DECISIVE_FIELDS.isdisjoint(special):
+            raise LocalProtocolError(f"not the beginning of a usual head: {status} {special}")
+        self.status = status
+        # Without the empty line that ends it.
+        self.wire = wire[:-2]
 
 
 # What decides about a request's framing, and about what becomes of the connection.

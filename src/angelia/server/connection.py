@@ -14,7 +14,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from angelia.core.h1_server import H1ServerConnection, understands_expectation
-from angelia.core.h1_wire import serialize_response_head
+from angelia.core.h1_wire import ReadyHead, serialize_response_head
 from angelia.core.interface import Buffer, Content, End, Event, Failed, RequestHead, ResponseHead
 from angelia.net.transport import READ_SIZE, WriteBatch, write_together
 from angelia.server.exchange import ServerExchange
@@ -137,7 +137,11 @@ class ServerConnection(asyncio.Protocol):
         if self._lingering:
             return
         core = self.core
-        self._dispatch(core.receive_data(data))
+        received = core.receive_request(data)
+        if isinstance(received, RequestHead):
+            self._begin(received).complete = True
+            return
+        self._dispatch(received)
         exchange = self._exchange
         if exchange is None:
             if not core.idle and not self._partial and not self._lingering:
@@ -199,7 +203,7 @@ class ServerConnection(asyncio.Protocol):
             else:
                 self._receive_end(exchange, event)  # type: ignore[arg-type]  # as above
 
-    def _begin(self, head: RequestHead) -> None:
+    def _begin(self, head: RequestHead) -> ServerExchange:
         self._due = None
         self._partial = False
         self.served += 1
@@ -207,6 +211,7 @@ class ServerConnection(asyncio.Protocol):
             self, head, keep_alive=self.core.persistent and not self._closing
         )
         self._task = self.loop.create_task(self._handle(exchange))
+        return exchange
 
     def _receive_end(self, exchange: ServerExchange, event: End) -> None:
         exchange.receive_end(tuple(event.trailers))
@@ -237,7 +242,9 @@ class ServerConnection(asyncio.Protocol):
     async def _handle(self, exchange: ServerExchange) -> None:
         request = Request(exchange)
         options = self.options
-        handler = options.handler if understands_expectation(exchange.head) else _unexpected
+        handler = options.handler
+        if "expect" in exchange.head.special and not understands_expectation(exchange.head):
+            handler = _unexpected
         log = options.access_log
         if log is not None and not log.enabled:
             log = None
@@ -304,7 +311,7 @@ class ServerConnection(asyncio.Protocol):
         """The request has been answered."""
         if not self.is_open:
             return
-        if self._closing or self.core.closed or not self.core.persistent:
+        if self._closing or not self.core.persistent:
             self._linger()
         elif exchange.complete:
             self._next()
@@ -322,6 +329,10 @@ class ServerConnection(asyncio.Protocol):
             return
         if core.idle:
             self._wait_for(self.options.keepalive_timeout)
+            if not self._half_closed:
+                if self._held:
+                    self._resume()
+                return
         while events := core.next_events():
             self._dispatch(events)
         if self._lingering or not self.is_open:
@@ -462,6 +473,14 @@ class ServerConnection(asyncio.Protocol):
         core.send_head(exchange.stream_id, head, end=False)
         core.send_content(exchange.stream_id, content, end=True)
         self.batch.add(self)
+
+    def send_ready(self, exchange: ServerExchange, head: ReadyHead, content: bytes) -> bool:
+        """Send a usual response; False, and nothing sent, where it is not that."""
+        self._sending()
+        if not self.core.send_ready(exchange.stream_id, head, content):
+            return False
+        self.batch.add(self)
+        return True
 
     async def send_file(
         self, exchange: ServerExchange, file: BinaryIO, start: int, size: int

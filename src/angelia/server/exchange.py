@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from angelia.core.coding import make_decoder
+from angelia.core.h1_wire import ReadyHead
 from angelia.core.interface import Buffer, HttpVersion11, RequestHead, ResponseHead
 from angelia.errors import ContentError
 from angelia.net.decoding import Decoding
@@ -266,6 +267,14 @@ class ServerExchange:
         self._connection.send_whole(self, head, content)
         self.head_sent = head.status
         self.output_size = len(content)
+
+    def send_ready(self, head: ReadyHead, content: bytes) -> bool:
+        """Send a usual response in one write; False, and nothing sent, where it is not that."""
+        if not self.keep_alive or not self._connection.send_ready(self, head, content):
+            return False
+        self.head_sent = head.status
+        self.output_size = len(content)
+        return True
 
     async def send_file(self, file: BinaryIO, start: int, size: int) -> int:
         """Let the system send `size` octets of a file; returns how many it sent, perhaps none."""

@@ -20,6 +20,7 @@ from multidict import CIMultiDict
 from angelia.core.coding import Compressor, available_codings, make_compressor
 from angelia.core.conditions import serialize_etag
 from angelia.core.fields import ETag, parse_etags, parse_http_date, serialize_http_date
+from angelia.core.h1_wire import ReadyHead
 from angelia.core.interface import Buffer, HttpVersion11, ResponseHead
 from angelia.core.negotiation import choose_coding
 from angelia.errors import LocalProtocolError
@@ -44,6 +45,9 @@ INLINE_COMPRESS_SIZE: Final = 64 * 1024
 # The socket takes so much without waiting, as often as requests can come.
 INLINE_SIZE: Final = 64 * 1024
 
+# So many different heads are kept ready for the rest of a second.
+MAX_READY_HEADS: Final = 64
+
 _TEXT: Final = "text/plain; charset=utf-8"
 _OCTETS: Final = "application/octet-stream"
 
@@ -66,6 +70,32 @@ class _Clock:
 
 
 http_now: Final = _Clock()
+
+
+class _ReadyHeads:
+    """The heads of responses that say nothing but status and type, made once in a second."""
+
+    __slots__ = ("_heads", "_second")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._heads: dict[tuple[int, str, str], ReadyHead] = {}
+
+    def get(self, status: int, reason: str, content_type: str) -> ReadyHead:
+        """Such a head; LocalProtocolError for what cannot be sent."""
+        now = int(time.time())
+        if now != self._second or len(self._heads) > MAX_READY_HEADS:
+            self._second = now
+            self._heads.clear()
+        key = (status, reason, content_type)
+        head = self._heads.get(key)
+        if head is None:
+            pairs = (("Content-Type", content_type), ("Date", http_now()), ("Server", SERVER))
+            head = self._heads[key] = ReadyHead(status, reason, pairs)
+        return head
+
+
+_ready_heads: Final = _ReadyHeads()
 
 
 def has_no_content(status: int) -> bool:
@@ -125,7 +155,7 @@ class StreamResponse:
         if headers is not None:
             self._headers = CIMultiDict(headers)
         self._cookies: SimpleCookie | None = None
-        self._partitioned: set[str] = set()
+        self._partitioned: frozenset[str] = frozenset()
         self._chunked = False
         self._force_close = False
         # None: as it is; "": what the client likes; else the coding's name.
@@ -317,9 +347,9 @@ class StreamResponse:
         if httponly is not None:
             morsel["httponly"] = httponly
         # Before Python 3.14 no morsel knows this attribute.
-        self._partitioned.discard(name)
+        self._partitioned -= {name}
         if partitioned:
-            self._partitioned.add(name)
+            self._partitioned |= {name}
 
     def del_cookie(
         self,
@@ -622,9 +652,28 @@ class Response(StreamResponse):
         """Answer without waiting for anything, if that can be; False if it cannot."""
         if self._exchange is not None or self._payload is not None or self._coding is not None:
             return False
-        if len(self._body) > INLINE_SIZE:
+        body, exchange = self._body, request._exchange
+        if len(body) > INLINE_SIZE:
             return False
-        self._send_at_once(request)
+        if (
+            self._headers is not None
+            or self._cookies is not None
+            or self._force_close
+            or type(body) is not bytes
+            or has_no_content(self._status)
+        ):
+            self._send_at_once(request)
+            return True
+        try:
+            head = _ready_heads.get(self._status, self._reason, self._type or _OCTETS)
+        except LocalProtocolError as error:
+            raise ValueError(str(error)) from error
+        if exchange.send_ready(head, body):
+            self._exchange = exchange
+            self._ended = True
+            self.body_length = len(body)
+        else:
+            self._send_at_once(request)
         return True
 
     def _send_at_once(self, request: Request) -> None:
@@ -635,30 +684,12 @@ class Response(StreamResponse):
             if request.method == "HEAD" or has_no_content(self._status):
                 exchange.send_head(self._make_head(request, _size(body)), end=True)
             else:
-                exchange.send_whole(self._whole_head(request, _size(body)), body)
+                exchange.send_whole(self._make_head(request, _size(body)), body)
                 self.body_length = _size(body)
         except LocalProtocolError as error:
             raise ValueError(str(error)) from error
         self._exchange = exchange
         self._ended = True
-
-    def _whole_head(self, request: Request, size: int) -> ResponseHead:
-        """The usual head: what `_make_head` makes where there is nothing to find out."""
-        if (
-            self._headers is not None
-            or self._cookies is not None
-            or self._force_close
-            or not request._exchange.keep_alive
-            or request.version is not HttpVersion11
-        ):
-            return self._make_head(request, size)
-        pairs = [
-            ("Content-Length", str(size)),
-            ("Content-Type", self._type or _OCTETS),
-            ("Date", http_now()),
-            ("Server", SERVER),
-        ]
-        return ResponseHead(self._status, self._reason, pairs, HttpVersion11)
 
     async def _compress_body(self, request: Request) -> None:
         body = self._body

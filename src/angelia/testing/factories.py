@@ -16,7 +16,7 @@ from yarl import URL
 from angelia.client.request import RequestInfo
 from angelia.client.response import ClientResponse
 from angelia.client.translation import translated
-from angelia.core.h1_wire import group_fields, serialize_response_head
+from angelia.core.h1_wire import ReadyHead, group_fields, serialize_response_head
 from angelia.core.interface import (
     Buffer,
     Content,
@@ -87,6 +87,9 @@ class _Offline(ServerConnection):
     def send_whole(self, exchange: ServerExchange, head: ResponseHead, content: Buffer) -> None:
         self.sent_head = head
         self.sent_content += content
+
+    def send_ready(self, exchange: ServerExchange, head: ReadyHead, content: bytes) -> bool:
+        return False
 
     async def send_file(self, *_: Any) -> int:
         return 0
