@@ -12,6 +12,7 @@ import asyncio
 import functools
 import gc
 import inspect
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Coroutine
@@ -41,6 +42,9 @@ DEADLINE = 60.0
 # After a test, what it closed may need some turns of the loop until it is gone: a transport tells
 # its protocol one turn after close(), a cancelled task ends in the next. No time passes in them.
 SETTLING_TURNS = 20
+
+# After so many async tests a collection looks at everything that is there.
+WHOLE_COLLECTION_INTERVAL = 500
 
 # Where the distributions put servers, which is not in every user's PATH.
 EXTRA_PATHS = ("/usr/sbin", "/usr/local/sbin", "/sbin", "/usr/lib/squid", "/usr/lib64/squid")
@@ -106,8 +110,24 @@ def run_async_test(
         runner.run(_watched(make(), deadline, leaks))
     # Unclosed sockets, transports and generators warn now; the warnings are errors.
     gc.collect()
+    set_survivors_aside()
     if leaks.found:
         pytest.fail("the test left something behind:\n" + "\n".join(leaks.found), pytrace=False)
+
+
+_runs = itertools.count(1)
+
+
+def set_survivors_aside() -> None:
+    """Keep the next collections cheap: what outlives a test is mostly pytest's, and stays.
+
+    Two collections a test over all that has ever been there take most of a run's time. What
+    became garbage later is found now and then.
+    """
+    if next(_runs) % WHOLE_COLLECTION_INTERVAL == 0:
+        gc.unfreeze()
+        gc.collect()
+    gc.freeze()
 
 
 def _loop_factory(kind: str) -> LoopFactory | None:
@@ -161,9 +181,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Make the collections after each test cheap: what is there now stays for good."""
+    """Begin with what is there set aside."""
     gc.collect()
-    gc.freeze()
+    set_survivors_aside()
 
 
 # --- peers ---------------------------------------------------------------------------------------

@@ -382,7 +382,7 @@ class TestOracles:
     @given(spoiled_responses, cuts)
     @example(CHUNKED + b"5\r\nhello\r\n0\r\nA: b\r\n\r\n", [50])
     @example(OK + b"Content-Length: 5\r\n\r\nhello", [])
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=250, deadline=None)
     def test_h11(self, wire: bytes, places: list[int]) -> None:
         """h11 and we differ for the reasons above, and no other."""
         ours = our_verdict([wire])
@@ -392,7 +392,7 @@ class TestOracles:
 
     @given(spoiled_responses, cuts)
     @example(CHUNKED + b"5\r\nhello\r\n0\r\nA: b\r\n\r\n", [50])
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=250, deadline=None)
     def test_httptools(self, wire: bytes, places: list[int]) -> None:
         """httptools and we differ for the reasons above, and no other."""
         ours = our_verdict([wire])

@@ -122,7 +122,7 @@ class TestAnyOctets:
     @given(wires, kinds, cuts, st.booleans())
     @example(b"\r\n\r\n\r\n", "GET", [1], True)
     @example(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello\r\n\rX", "GET", [43], False)
-    @settings(max_examples=800, deadline=None)
+    @settings(max_examples=400, deadline=None)
     def test_events_or_a_failure(
         self, wire: bytes, kind: str, places: list[int], eof: bool
     ) -> None:

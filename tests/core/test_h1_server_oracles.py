@@ -181,7 +181,7 @@ class TestOracles:
     @given(spoiled_requests, cuts)
     @example(POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n", [50])
     @example(POST + b"Content-Length: 5\r\n\r\nhello", [])
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=250, deadline=None)
     def test_h11(self, wire: bytes, places: list[int]) -> None:
         """h11 reads what we read."""
         wire += CANARY
@@ -191,7 +191,7 @@ class TestOracles:
     @given(spoiled_requests, cuts)
     @example(POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n", [50])
     @example(UPGRADE, [])
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=250, deadline=None)
     def test_httptools(self, wire: bytes, places: list[int]) -> None:
         """httptools reads what we read."""
         wire += CANARY

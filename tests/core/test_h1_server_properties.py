@@ -79,7 +79,7 @@ class TestAnyOctets:
     @given(wires, limits, cuts)
     @example(b"\r\n\r\n\r\n", REQUEST_LIMITS, [1])
     @example(GET + b"\r\n" + CANARY, REQUEST_LIMITS, [30])
-    @settings(max_examples=600, deadline=None)
+    @settings(max_examples=300, deadline=None)
     def test_events_or_a_failure(self, wire: bytes, bounds: HeadLimits, places: list[int]) -> None:
         """Nothing is raised; cuts change neither the events nor what becomes of the connection."""
         results = []
