@@ -23,7 +23,7 @@ def _outcome(pytester: pytest.Pytester, test: str) -> tuple[dict[str, int], str]
     pytester.makeini(SETTINGS)
     pytester.makeconftest(plugin)
     pytester.makepyfile(f"import asyncio, socket, pytest, hypothesis\n{test}")
-    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:asyncio")
     return result.parseoutcomes(), result.stdout.str()
 
 
