@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import socket
 import weakref
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from angelia.server.http_exception import HTTPException
 from angelia.server.request import Request
 from angelia.server.response import Response, StreamResponse
+from angelia.server.server import Server
 from server.kit import GET, LAST, ask, connected, echo, hello, post, serving
 
 pytestmark = [pytest.mark.usefixtures("loop_kind"), pytest.mark.deadline(15)]
@@ -127,6 +129,37 @@ class TestPipelining:
             assert await wire.closed()
         assert order == [*(f"/{n}" for n in range(50)), "/"]
 
+    @pytest.mark.parametrize("early", [False, True])
+    async def test_one_handler_at_a_time(self, early: bool) -> None:
+        """A request waits until the handler of the one before is through, answered or not."""
+        running: set[str] = set()
+        gate = asyncio.Event()
+
+        async def handler(request: Request) -> StreamResponse:
+            assert not running
+            running.add(request.path)
+            response = StreamResponse()
+            await response.prepare(request)
+            await response.write(request.path.encode())
+            await response.write_eof()
+            if request.path == "/0":
+                await gate.wait()
+            running.remove(request.path)
+            return response
+
+        first = b"POST /0 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n"
+        second = b"POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"
+        async with serving(handler) as server, connected(server) as wire:
+            wire.send(first if early else first + b"hello")
+            assert (await wire.answer()).body == b"/0"
+            wire.send(b"hello" + second if early else second, GET)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert running == {"/0"}
+            gate.set()
+            assert (await wire.answer()).body == b"/1"
+            assert (await wire.answer()).body == b"/"
+
     async def test_bounded(self) -> None:
         """A flood of pipelined requests stops the socket instead of filling the memory."""
         gate = asyncio.Event()
@@ -135,11 +168,17 @@ class TestPipelining:
             await gate.wait()
             return Response(text="x")
 
-        async with serving(handler) as server, connected(server) as wire:
-            wire.send(GET * 200_000)
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        server = Server(handler)
+        await server.start(sock=listener)
+        async with server, connected(server) as wire:
             transport: Any = wire.writer.transport
+            raw = transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+            wire.send(GET * 100_000)
             for _ in range(200):
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0)
             assert transport.get_write_buffer_size() > 1_000_000
             gate.set()
             for _ in range(1000):

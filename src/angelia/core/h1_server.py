@@ -212,6 +212,11 @@ class H1ServerConnection:
         return self._receiving is _IDLE
 
     @property
+    def answered(self) -> bool:
+        """Whether no exchange is under way: what comes next is a request, or is one already."""
+        return self._sending is _IDLE
+
+    @property
     def closed(self) -> bool:
         """Whether nothing more can happen: what was not written yet is to be, and then closed."""
         return self._sending is _CLOSED
@@ -566,6 +571,11 @@ class H1ServerConnection:
                     size = len(data)
                 elif self._reader is not None:
                     at = self._receive_content(self._reader, data, at, events)
+                    if at < size and self._sending is _IDLE:
+                        # It was answered early. The next one is asked for with `next_events`.
+                        self._receiving = _HEAD
+                        self._backlog.add(data, at)
+                        return
                 elif self._receiving is _CLOSED:
                     return
                 else:

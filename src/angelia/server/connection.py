@@ -46,6 +46,7 @@ class ServerConnection(asyncio.Protocol):
         "_closing",
         "_drain_waiters",
         "_due",
+        "_early",
         "_exchange",
         "_half_closed",
         "_held",
@@ -87,6 +88,8 @@ class ServerConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         # A head has begun to come.
         self._partial = False
+        # What came behind an answer whose handler is not through yet.
+        self._early = b""
         # Reading is paused for a slow reader, or because enough requests wait.
         self._held = False
         self._writing_paused = False
@@ -137,6 +140,11 @@ class ServerConnection(asyncio.Protocol):
         if self._lingering:
             return
         core = self.core
+        if self._exchange is not None and core.answered:
+            # One handler at a time: the next request waits until this one is through.
+            self._early += data
+            self._pause()
+            return
         received = core.receive_request(data)
         if isinstance(received, RequestHead):
             self._begin(received).complete = True
@@ -326,6 +334,11 @@ class ServerConnection(asyncio.Protocol):
         core = self.core
         if self._closing or core.closed:
             self._linger()
+            return
+        if self._early:
+            early, self._early = self._early, b""
+            self._resume()
+            self.data_received(early)
             return
         if core.idle:
             self._wait_for(self.options.keepalive_timeout)
