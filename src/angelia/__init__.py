@@ -140,6 +140,8 @@ if typing.TYPE_CHECKING:
     from angelia.server.request import Request
     from angelia.server.response import Response, StreamResponse, json_response
     from angelia.server.server import Server
+    from angelia.server.upgrade import UpgradeResponse
+    from angelia.server.websocket import WebSocketReady, WebSocketResponse, check_origin
 
 # A client does without the server's modules: these are imported when they are asked for.
 _SERVER_NAMES = {
@@ -152,6 +154,10 @@ _SERVER_NAMES = {
     "Response": "response",
     "Server": "server",
     "StreamResponse": "response",
+    "UpgradeResponse": "upgrade",
+    "WebSocketReady": "websocket",
+    "WebSocketResponse": "websocket",
+    "check_origin": "websocket",
     "json_response": "response",
 }
 
@@ -280,6 +286,7 @@ __all__ = (
     "TraceResponseChunkReceivedParams",
     "UnixClientConnectorError",
     "UnixConnector",
+    "UpgradeResponse",
     "UploadAbortedError",
     "UploadTracker",
     "WSCloseCode",
@@ -288,7 +295,10 @@ __all__ = (
     "WSMsgType",
     "WSServerHandshakeError",
     "WebSocketError",
+    "WebSocketReady",
+    "WebSocketResponse",
     "__version__",
+    "check_origin",
     "content_disposition_filename",
     "encode_basic_auth",
     "get_payload",

@@ -197,6 +197,16 @@ class WebSocket:
         return self._carrier.writing_paused
 
     @property
+    def sending(self) -> bool:
+        """Whether messages can still be sent."""
+        return not (self.closed or self._over) and self._core.state in _SENDING
+
+    @property
+    def parted(self) -> bool:
+        """Whether a closing handshake has been begun by us, or completed."""
+        return self._core.state in (WSState.CLOSE_SENT, WSState.CLOSED)
+
+    @property
     def over(self) -> bool:
         """Whether the connection has ended, or is being closed by the event loop."""
         return self._over
@@ -521,6 +531,23 @@ class WebSocket:
                 self._over_now()
                 self._carrier.abort()
         return True
+
+    def go_away(self, code: int = WSCloseCode.GOING_AWAY) -> None:
+        """Send a Close frame and wait for nothing: the connection closes when the peer answers.
+
+        Whoever receives goes on, until that answer or the end of the option's time.
+        """
+        if self._over or self._core.state is not WSState.OPEN:
+            return
+        self._core.send_close(code)
+        self._flush_answers()
+        self._stop_heartbeat()
+        timeout = self._close_timeout or DEFAULT_CLOSE_TIMEOUT
+        self._linger = self._loop.call_later(timeout, self._unanswered)
+
+    def _unanswered(self) -> None:
+        self._incomplete(None)
+        self._end()
 
     async def _wait_over(self) -> None:
         self._over_waiter = self._loop.create_future()

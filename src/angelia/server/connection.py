@@ -11,6 +11,7 @@ import asyncio
 import html
 import logging
 import traceback
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from angelia.core.h1_server import H1ServerConnection, understands_expectation
@@ -122,6 +123,16 @@ class ServerConnection(asyncio.Protocol):
         """The task that answers the request under way."""
         return self._task
 
+    @property
+    def writing_paused(self) -> bool:
+        """Whether the socket has been given more than it takes at the moment."""
+        return self._writing_paused
+
+    @property
+    def socket_transport(self) -> asyncio.Transport | None:
+        """The event loop's transport; None once the connection is lost."""
+        return self._socket
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What the transport knows."""
         return default if self._socket is None else self._socket.get_extra_info(name, default)
@@ -164,7 +175,11 @@ class ServerConnection(asyncio.Protocol):
         self._half_closed = True
         self._dispatch(self.core.receive_eof())
         exchange = self._exchange
-        if exchange is None or not exchange.complete or self.options.handler_cancellation:
+        if exchange is None or not exchange.complete:
+            return False
+        if exchange.upgraded is not None:
+            return exchange.upgraded.takes_half and self.scheme == "http"
+        if self.options.handler_cancellation:
             return False
         exchange.tell_disconnected()
         # RFC 9112 §9.6: a client that has said all may still listen. TLS cannot be half closed.
@@ -180,8 +195,12 @@ class ServerConnection(asyncio.Protocol):
         if exchange is not None:
             gone = ConnectionResetError("the client has gone")
             gone.__cause__ = exc
+            upgraded = exchange.upgraded
+            cancels = self.options.handler_cancellation and (
+                upgraded is None or not upgraded.parted
+            )
             exchange.fail(gone)
-            if self.options.handler_cancellation and self._task is not None:
+            if cancels and self._task is not None:
                 self._task.cancel()
         if self._task is None:
             self._server.forget(self)
@@ -261,7 +280,10 @@ class ServerConnection(asyncio.Protocol):
             try:
                 response = await handler(request)
                 if type(response) is not Response or not response._answer_now(request):
-                    await _checked(response)._answer(request)
+                    if exchange.upgraded is None:
+                        await _checked(response)._answer(request)
+                    else:
+                        response = await exchange.upgraded.finish(None)
             except Exception as error:  # noqa: BLE001 - whatever a handler raises is answered
                 response = await self._answer_error(request, exchange, error)
         except asyncio.CancelledError:
@@ -283,6 +305,12 @@ class ServerConnection(asyncio.Protocol):
         self, request: Request, exchange: ServerExchange, error: Exception
     ) -> StreamResponse:
         """Answer what a handler raised, if it is not too late for that."""
+        if (upgraded := exchange.upgraded) is not None:
+            if isinstance(error, ConnectionError) and (upgraded.ended or not self.is_open):
+                _logger.debug("the client went away during %r", request)
+            else:
+                _logger.error("error while handling %r", request, exc_info=error)
+            return await upgraded.finish(error)
         response = self._response_for(request, exchange, error)
         if exchange.head_sent or not self.is_open:
             # Half an answer is out: only the end of the connection says that it is none.
@@ -358,6 +386,43 @@ class ServerConnection(asyncio.Protocol):
             elif not core.idle:
                 self._partial = True
                 self._wait_for(self.options.head_timeout)
+
+    # --- another protocol ----------------------------------------------------------------------
+
+    def upgraded(self) -> None:
+        """The request under way speaks another protocol now: it gets what was read behind it."""
+        self._due = None
+        self._resume()
+        while events := self.core.next_events():
+            self._dispatch(events)
+        exchange = self._exchange
+        if self._closing and exchange is not None and exchange.upgraded is not None:
+            exchange.upgraded.going_away()
+
+    def send_unframed(self, exchange: ServerExchange, buffers: Sequence[Buffer]) -> int:
+        """Send octets as they are; returns how many. ConnectionResetError where nobody listens."""
+        self._sending()
+        core, stream_id, size = self.core, exchange.stream_id, 0
+        for buffer in buffers:
+            core.send_content(stream_id, buffer, end=False)
+            size += len(buffer)
+        self.flush()
+        return size
+
+    def end_sending(self) -> None:
+        """Tell the client that nothing more comes, where that can be said by itself."""
+        socket = self._socket
+        if socket is not None and not socket.is_closing() and socket.can_write_eof():
+            socket.write_eof()
+
+    def end(self, timeout: float) -> None:
+        """All is said: close when what was written is out, in `timeout` seconds at the latest."""
+        self._closing = self._lingering = True
+        self.flush()
+        self.close()
+        socket = self._socket
+        if socket is not None and socket.get_write_buffer_size():
+            self._wait_for(timeout)
 
     # --- time ----------------------------------------------------------------------------------
 
@@ -574,6 +639,8 @@ class ServerConnection(asyncio.Protocol):
                 self.close()
         else:
             exchange.keep_alive = False
+            if exchange.upgraded is not None:
+                exchange.upgraded.going_away()
 
     def close(self) -> None:
         """Close when what was written is out. Idempotent."""

@@ -7,7 +7,8 @@ core's, the socket the connection's. Knows nothing of handlers or of what a resp
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from angelia.core.coding import make_decoder
 from angelia.core.h1_wire import ReadyHead
@@ -18,12 +19,36 @@ from angelia.net.streams import EMPTY_PAYLOAD, StreamReader, duplicate
 from angelia.server.http_exception import HTTPException
 
 if TYPE_CHECKING:
+    from angelia.net.exchange import ContentReceiver
     from angelia.server.connection import ServerConnection
+    from angelia.server.response import StreamResponse
 
-__all__ = ("ServerExchange",)
+__all__ = ("ServerExchange", "Upgraded")
 
 # What asks for the body, once: RFC 9110 §10.1.1.
 CONTINUE = ResponseHead(100, "Continue", (), HttpVersion11)
+
+
+class Upgraded(Protocol):
+    """Who speaks another protocol on an exchange, since it was upgraded."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether all is said: what a handler still tries to send finds nobody."""
+
+    @property
+    def parted(self) -> bool:
+        """Whether the two have said goodbye, so that nobody has gone away without a word."""
+
+    @property
+    def takes_half(self) -> bool:
+        """Whether something can still be said when the client has said all."""
+
+    def going_away(self) -> None:
+        """The server is closing: tell the client, if the protocol can."""
+
+    async def finish(self, error: BaseException | None) -> StreamResponse:
+        """The handler is done, or has raised `error`: end it. Returns what is to be logged."""
 
 
 class ServerExchange:
@@ -45,8 +70,10 @@ class ServerExchange:
         "head_sent",
         "keep_alive",
         "output_size",
+        "received_at",
         "stream_id",
         "trailers",
+        "upgraded",
     )
 
     def __init__(
@@ -75,6 +102,9 @@ class ServerExchange:
         self._gone = False
         self._error: BaseException | None = None
         self._disconnected: asyncio.Future[None] | None = None
+        # Set when the content is another protocol's; then it counts when octets came last.
+        self.upgraded: Upgraded | None = None
+        self.received_at = 0.0
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else "open"
@@ -163,6 +193,8 @@ class ServerExchange:
             except ContentError as error:
                 self._content_failed(error)
                 return
+        if self.upgraded is not None:
+            self.received_at = self._connection.loop.time()
         decoding = self._decoding
         if decoding is not None:
             stream.total_compressed_bytes = (stream.total_compressed_bytes or 0) + len(data)
@@ -179,6 +211,10 @@ class ServerExchange:
         self.trailers = trailers
         if self._error is not None:
             return
+        if self.upgraded is not None:
+            # What comes after this has no news for whoever reads.
+            self._error = ConnectionResetError("the client has gone")
+            self.tell_disconnected()
         if self._decoding is not None:
             self._decoding.ended = True
             self._pump()
@@ -226,6 +262,29 @@ class ServerExchange:
     def error(self) -> BaseException | None:
         """Why no more of the request will come."""
         return self._error
+
+    # --- another protocol ----------------------------------------------------------------------
+
+    def hand_over(self, receiver: ContentReceiver, upgraded: Upgraded) -> None:
+        """After the 101 was sent: let `receiver` have what comes, and what has come.
+
+        From now on no limit of time holds, and the server tells `upgraded` when it closes.
+        """
+        connection = self._connection
+        self.upgraded = upgraded
+        self.received_at = connection.loop.time()
+        self._decoding = None
+        self._flow_paused = False
+        # The paths behind an upgrade use no more of a stream than a receiver has.
+        self._content = cast("StreamReader", receiver)
+        if self._error is not None:
+            receiver.set_exception(duplicate(self._error))
+        else:
+            connection.upgraded()
+
+    def send_unframed(self, buffers: Sequence[Buffer]) -> None:
+        """Send octets of the other protocol; ConnectionResetError where nobody takes them."""
+        self.output_size += self._connection.send_unframed(self, buffers)
 
     # The stream's flow control.
 
