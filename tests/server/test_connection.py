@@ -592,3 +592,210 @@ class TestTheEnd:
                 assert [reference() for reference in requests] == [None] * 3
             finally:
                 gc.enable()
+
+
+class FakeTransport(asyncio.Transport):
+    """A socket that takes all, or nothing any more after the first write."""
+
+    def __init__(self, protocol: asyncio.Protocol, *, slow: bool = False) -> None:
+        super().__init__()
+        self.protocol = protocol
+        self.slow = slow
+        self.written = bytearray()
+        self.aborted = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+        if self.slow:
+            self.protocol.pause_writing()
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    close = abort
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        """Nothing comes by itself."""
+
+    resume_reading = pause_reading
+
+
+async def turns() -> None:
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
+class TestTurns:
+    """When handlers are called."""
+
+    async def test_slow_reader(self) -> None:
+        """Pipelined requests wait while the client does not take the answers."""
+        served = []
+
+        async def handler(request: Request) -> StreamResponse:
+            served.append(request.path)
+            return Response(b"x" * 1000)
+
+        server = Server(handler)
+        connection = server.connection("http")
+        transport = FakeTransport(connection, slow=True)
+        connection.connection_made(transport)
+        connection.data_received(GET * 200)
+        await turns()
+        before = len(served)
+        assert before < 50
+        connection.resume_writing()
+        await turns()
+        assert before < len(served) < 100
+        connection.connection_lost(None)
+        await server.close(0)
+
+    async def test_fair(self) -> None:
+        """Who pipelines many requests does not keep the others waiting for all of them."""
+        served = []
+
+        async def handler(request: Request) -> StreamResponse:
+            served.append(request.path)
+            return Response()
+
+        server = Server(handler)
+        greedy, other = server.connection("http"), server.connection("http")
+        for connection in (greedy, other):
+            connection.connection_made(FakeTransport(connection))
+            connection.data_received(GET)
+        await turns()
+        loop = asyncio.get_running_loop()
+        loop.call_soon(greedy.data_received, GET * 1000)
+        loop.call_soon(other.data_received, b"GET /other HTTP/1.1\r\nHost: h\r\n\r\n")
+        await asyncio.sleep(0)
+        assert served.index("/other") < 100
+        await asyncio.sleep(0)
+        assert len(served) < 200
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert len(served) == 1003
+        for connection in (greedy, other):
+            connection.connection_lost(None)
+        await server.close(0)
+
+    async def test_lost_between(self) -> None:
+        """The pipelined requests of a client that has gone are not begun."""
+        served = []
+
+        async def handler(request: Request) -> StreamResponse:
+            served.append(request.path)
+            return Response()
+
+        server = Server(handler)
+        connection = server.connection("http")
+        connection.connection_made(FakeTransport(connection))
+        connection.data_received(GET)
+        await turns()
+        asyncio.get_running_loop().call_soon(connection.data_received, GET * 1000)
+        await asyncio.sleep(0)
+        before = len(served)
+        connection.connection_lost(None)
+        await turns()
+        assert len(served) == before < 100
+        assert server.connections == 0
+        await server.close(0)
+
+    async def test_handler_that_does_not_end(self) -> None:
+        """A request waits until the handler of the last one has ended, not only its response."""
+        order = []
+        gate = asyncio.Event()
+
+        async def handler(request: Request) -> StreamResponse:
+            order.append(f"{request.path} begins")
+            body = await request.read()
+            response = StreamResponse(headers={"Content-Length": "1"})
+            await response.prepare(request)
+            await response.write_eof(b"x")
+            await gate.wait()
+            order.append(f"{request.path} {len(body)} ends")
+            return response
+
+        async with serving(handler) as server, connected(server) as wire:
+            wire.send(post(path=b"/a", body=b"1"))
+            assert (await wire.answer()).body == b"x"
+            for number in range(3):
+                octets = post(path=b"/%d" % number, body=b"12")
+                wire.send(octets[:30], octets[30:])
+            await turns()
+            assert order == ["/a begins"]
+            gate.set()
+            for _ in range(3):
+                assert (await wire.answer()).body == b"x"
+        assert order[:4] == ["/a begins", "/a 1 ends", "/0 begins", "/0 2 ends"]
+        assert order[-1] == "/2 2 ends"
+
+    async def test_handler_that_does_not_end_in_a_body(self) -> None:
+        """So it is where the rest of a body and the next request come together."""
+        order = []
+        gate = asyncio.Event()
+
+        async def handler(request: Request) -> StreamResponse:
+            order.append(f"{request.path} begins")
+            response = Response(text="x")
+            if request.path == "/a":
+                response = Response(text="a", headers={"X": "y"})
+                await response.prepare(request)
+                await response.write_eof()
+                await gate.wait()
+            order.append(f"{request.path} ends")
+            return response
+
+        server = Server(handler)
+        connection = server.connection("http")
+        transport = FakeTransport(connection)
+        connection.connection_made(transport)
+        first = post(path=b"/a", body=b"1" * 10)
+        connection.data_received(first[:-5])
+        await turns()
+        connection.data_received(first[-5:] + post(path=b"/b", body=b"123")[:-1])
+        await turns()
+        connection.data_received(b"3" + GET)
+        await turns()
+        assert order == ["/a begins"]
+        gate.set()
+        await turns()
+        assert order == ["/a begins", "/a ends", "/b begins", "/b ends", "/ begins", "/ ends"]
+        assert transport.written.count(b"HTTP/1.1 200") == 3
+        connection.connection_lost(None)
+        await server.close(0)
+
+    async def test_lost_before_it_begins(self) -> None:
+        """A handler that is cancelled before its first step holds nothing up."""
+        server = Server(hello, handler_cancellation=True)
+        for _ in range(2):
+            connection = server.connection("http")
+            connection.connection_made(FakeTransport(connection))
+            connection.data_received(GET)
+            connection.connection_lost(None)
+            await turns()
+            assert server.connections == 0
+        await server.close(0)
+
+    async def test_context_of_pipelined_ones(self) -> None:
+        """Nor do pipelined requests see what the one before has set."""
+        import contextvars
+
+        variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="new")
+
+        async def handler(request: Request) -> StreamResponse:
+            seen = variable.get()
+            variable.set("used")
+            if request.path == "/wait":
+                await asyncio.sleep(0)
+            return Response(text=seen)
+
+        async with serving(handler) as server, connected(server) as wire:
+            wire.send((GET + b"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n") * 20)
+            for _ in range(40):
+                assert (await wire.answer()).body == b"new"

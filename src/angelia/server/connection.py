@@ -8,6 +8,7 @@ the handler's.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import html
 import logging
 import traceback
@@ -23,6 +24,7 @@ from angelia.server.http_exception import HTTPException
 from angelia.server.options import ServerOptions
 from angelia.server.request import Request
 from angelia.server.response import SERVER, Response, StreamResponse, http_now
+from angelia.server.tasks import HandlerTasks
 
 if TYPE_CHECKING:
     from angelia.server.server import Server
@@ -39,12 +41,18 @@ CLOSING_TIME: Final = 2.0
 MAX_EXCERPT: Final = 200
 
 
+# So many pipelined requests are answered in one turn of the event loop; then others get theirs.
+MAX_IN_TURN: Final = 16
+
+
 class ServerConnection(asyncio.Protocol):
-    """One connection. A task for each request: what a handler leaves in its context is its own."""
+    """One connection. Each handler runs in a context of its own, a copy of the connection's."""
 
     __slots__ = (
         "__weakref__",
+        "_begun",
         "_closing",
+        "_context",
         "_drain_waiters",
         "_due",
         "_early",
@@ -55,7 +63,9 @@ class ServerConnection(asyncio.Protocol):
         "_partial",
         "_server",
         "_socket",
+        "_starting",
         "_task",
+        "_tasks",
         "_timer",
         "_writing_paused",
         "batch",
@@ -73,8 +83,10 @@ class ServerConnection(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         batch: WriteBatch,
         scheme: str,
+        tasks: HandlerTasks,
     ) -> None:
         self._server = server
+        self._tasks = tasks
         self.options = options
         self.loop = loop
         self.batch = batch
@@ -83,7 +95,12 @@ class ServerConnection(asyncio.Protocol):
         self.served = 0
         self._socket: asyncio.Transport | None = None
         self._exchange: ServerExchange | None = None
+        # That of a request whose handler is still to be called; whether handlers are being called.
+        self._begun: ServerExchange | None = None
+        self._starting = False
+        # What goes on with the handler; None while its first step is taken.
         self._task: asyncio.Task[None] | None = None
+        self._context = contextvars.copy_context()
         # The moment when the client has been too slow, None while we are the slow one.
         self._due: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -159,8 +176,10 @@ class ServerConnection(asyncio.Protocol):
         received = core.receive_request(data)
         if isinstance(received, RequestHead):
             self._begin(received).complete = True
+            self._answer()
             return
         self._dispatch(received)
+        self._answer()
         exchange = self._exchange
         if exchange is None:
             if not core.idle and not self._partial and not self._lingering:
@@ -174,6 +193,7 @@ class ServerConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._half_closed = True
         self._dispatch(self.core.receive_eof())
+        self._answer()
         exchange = self._exchange
         if exchange is None or not exchange.complete:
             return False
@@ -187,6 +207,7 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._socket = None
+        self._begun = None
         self._clear_timer()
         for waiter in self._drain_waiters:
             if not waiter.done():
@@ -204,6 +225,9 @@ class ServerConnection(asyncio.Protocol):
                 self._task.cancel()
         if self._task is None:
             self._server.forget(self)
+        else:
+            # Also if it is cancelled before it has begun.
+            self._task.add_done_callback(lambda _: self._server.forget(self))
 
     def pause_writing(self) -> None:
         self._writing_paused = True
@@ -234,11 +258,26 @@ class ServerConnection(asyncio.Protocol):
         self._due = None
         self._partial = False
         self.served += 1
-        exchange = self._exchange = ServerExchange(
+        exchange = self._exchange = self._begun = ServerExchange(
             self, head, keep_alive=self.core.persistent and not self._closing
         )
-        self._task = self.loop.create_task(self._handle(exchange))
         return exchange
+
+    def _answer(self) -> None:
+        """Call the handler for the request that has begun, and for those that follow it."""
+        if self._starting:
+            return
+        self._starting = True
+        try:
+            for _ in range(MAX_IN_TURN):
+                exchange = self._begun
+                if exchange is None:
+                    return
+                self._begun = None
+                self._task = self._tasks.start(self._handle(exchange), self._context.copy())
+        finally:
+            self._starting = False
+        self.loop.call_soon(self._answer)
 
     def _receive_end(self, exchange: ServerExchange, event: End) -> None:
         exchange.receive_end(tuple(event.trailers))
@@ -279,7 +318,11 @@ class ServerConnection(asyncio.Protocol):
         try:
             try:
                 response = await handler(request)
-                if type(response) is not Response or not response._answer_now(request):
+                if (
+                    type(response) is not Response
+                    or self._writing_paused
+                    or not response._answer_now(request)
+                ):
                     if exchange.upgraded is None:
                         await _checked(response)._answer(request)
                     else:
@@ -292,7 +335,8 @@ class ServerConnection(asyncio.Protocol):
             raise
         finally:
             exchange.ended = True
-            request.close()
+            if request._post is not None:
+                request.close()
             self._task = None
             if self._socket is None:
                 # The server waits for handlers whose clients have gone, too.
@@ -300,6 +344,9 @@ class ServerConnection(asyncio.Protocol):
         if log is not None:
             log.log(request, response, self.loop.time() - started)
         self._finished(exchange)
+        if self._begun is not None and not self._starting:
+            # The next handler is not to run in this one's task, nor in its context.
+            self.loop.call_soon(self._answer)
 
     async def _answer_error(
         self, request: Request, exchange: ServerExchange, error: Exception
@@ -365,9 +412,7 @@ class ServerConnection(asyncio.Protocol):
             return
         if self._early:
             early, self._early = self._early, b""
-            self._resume()
-            self.data_received(early)
-            return
+            self._dispatch(core.receive_data(early))
         if core.idle:
             self._wait_for(self.options.keepalive_timeout)
             if not self._half_closed:
@@ -380,12 +425,19 @@ class ServerConnection(asyncio.Protocol):
             return
         if core.wants_data:
             self._resume()
-        if self._exchange is None:
-            if self._half_closed:
-                self._linger()
-            elif not core.idle:
-                self._partial = True
-                self._wait_for(self.options.head_timeout)
+        self._wait_for_the_rest()
+
+    def _wait_for_the_rest(self) -> None:
+        """What was kept has been looked at: what is missing, of a head or a body, has its time."""
+        exchange = self._exchange
+        if exchange is not None:
+            if not exchange.complete:
+                self._wait_for_content(exchange)
+        elif self._half_closed:
+            self._linger()
+        elif not self.core.idle:
+            self._partial = True
+            self._wait_for(self.options.head_timeout)
 
     # --- another protocol ----------------------------------------------------------------------
 

@@ -164,7 +164,7 @@ class StreamResponse:
         self._is_head = False
         self._ended = False
         # Octets of content handed to the connection, as coded.
-        self.body_length = 0
+        self.body_length: int = 0
 
     def __repr__(self) -> str:
         state = "ended" if self._ended else "prepared" if self.prepared else "new"

@@ -28,6 +28,7 @@ from angelia.server.options import (
     ServerOptions,
 )
 from angelia.server.request import DEFAULT_MAX_BODY_SIZE, DEFAULT_MAX_FORM_FIELDS
+from angelia.server.tasks import handler_tasks
 
 if TYPE_CHECKING:
     from angelia.server.access_log import AbstractAccessLogger
@@ -117,6 +118,7 @@ class Server:
             debug=debug,
         )
         self._batch = WriteBatch(self._loop)
+        self._tasks = handler_tasks(self._loop)
         self._listeners: list[asyncio.Server] = []
         self._paths: list[str] = []
         self._connections: set[ServerConnection] = set()
@@ -191,7 +193,7 @@ class Server:
         return self
 
     def _factory(self, ssl: tls.SSLContext | None) -> Callable[[], ServerConnection]:
-        loop, options, batch = self._loop, self._options, self._batch
+        loop, options, batch, tasks = self._loop, self._options, self._batch, self._tasks
         scheme = "http" if ssl is None else "https"
         kind = ServerConnection
         # See net.transport.transport_class.
@@ -199,14 +201,14 @@ class Server:
             ssl is not None and type(loop).__module__.partition(".")[0] == "uvloop"
         ):
             kind = BufferedServerConnection
-        return lambda: kind(self, options, loop, batch, scheme)
+        return lambda: kind(self, options, loop, batch, scheme, tasks)
 
     def connection(self, scheme: str) -> ServerConnection:
         """A connection of this server, for a transport that no listening socket has accepted.
 
         It is a protocol, whose `connection_made` gets the transport.
         """
-        return ServerConnection(self, self._options, self._loop, self._batch, scheme)
+        return ServerConnection(self, self._options, self._loop, self._batch, scheme, self._tasks)
 
     @property
     def addresses(self) -> list[Any]:
@@ -267,6 +269,7 @@ class Server:
             for connection in tuple(self._connections):
                 connection.abort()
             await self._wait_empty(None)
+            await self._tasks.close()
             for path in self._paths:
                 _remove_socket(path)
             self._paths.clear()

@@ -54,7 +54,7 @@ class _Offline(ServerConnection):
     def __init__(self, scheme: str, extra: Mapping[str, Any], options: ServerOptions) -> None:
         # Neither server, loop nor batch is asked for anything by what is left of the connection.
         nobody = cast(Any, None)
-        super().__init__(nobody, options, nobody, nobody, scheme)
+        super().__init__(nobody, options, nobody, nobody, scheme, nobody)
         self._extra = dict(extra)
         self.sent_head: ResponseHead | None = None
         self.sent_content = bytearray()
