@@ -24,6 +24,8 @@ pytestmark = pytest.mark.usefixtures("loop_kind")
 
 TEXT, BINARY, CLOSE = 0x81, 0x82, 0x88
 
+TUNNEL = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
 
 def frame(first: int, content: bytes | str) -> bytes:
     """A server's frame."""
@@ -55,6 +57,12 @@ def is_closed(ws: ClientWebSocketResponse) -> bool:
 
 def code_of(ws: ClientWebSocketResponse) -> int | None:
     return ws.close_code
+
+
+def key_in(head: bytes) -> str:
+    """The one key of a handshake."""
+    (key,) = (value for name, value in fields_of(head) if name.lower() == "sec-websocket-key")
+    return key
 
 
 async def idle(peer: Peer) -> None:
@@ -244,6 +252,33 @@ class TestHandshake:
                 assert await ws.receive_str() == "a"
             assert server.requests[1].startswith(b"GET /there ")
             assert b"Authorization: Basic" in server.requests[1]
+            assert len({key_in(request) for request in server.requests}) == 2
+
+    async def test_key_of_each_attempt(self) -> None:
+        """RFC 6455 §4.1: each connection that a handshake is tried on has a nonce of its own."""
+
+        async def plain_then_gone(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
+            await read_head(reader)
+            writer.write(response(b"ok"))
+            await read_head(reader)
+
+        scripts = iter([plain_then_gone, ws_script(echo)])
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await next(scripts)(reader, writer)
+
+        async with RawServer(script) as server, angelia.ClientSession() as session:
+            async with session.get(server.url) as resp:
+                await resp.read()
+            async with session.ws_connect(server.url) as ws:
+                await ws.send_str("a")
+                assert await ws.receive_str() == "a"
+            first, second = (
+                key_in(connection.received.rpartition(b"GET ")[2]) for connection in server.accepted
+            )
+        assert first != second
 
     async def test_early_messages(self) -> None:
         """What comes in one segment with the 101 are the first messages."""
@@ -286,21 +321,82 @@ class TestHandshake:
             assert [m.data async for m in ws] == [str(n) for n in range(50)]
             assert ws.close_code == 1006
 
-    async def test_proxy(self) -> None:
-        """An HTTP proxy gets the absolute form; `proxy_auth` and `proxy_headers` are for it."""
-        async with RawServer(ws_script(echo)) as proxy, angelia.ClientSession() as session:
+    @pytest.mark.parametrize("scheme", ["ws", "http"])
+    @pytest.mark.parametrize("secure_proxy", [False, True])
+    async def test_proxy(
+        self,
+        scheme: str,
+        secure_proxy: bool,
+        server_ssl: ssl.SSLContext,
+        client_ssl: ssl.SSLContext,
+    ) -> None:
+        """RFC 6455 §4.1: an HTTP proxy is asked for a tunnel, also where there is no TLS.
+
+        `proxy_auth` and `proxy_headers` are for the proxy, and for it only.
+        """
+        heads = []
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heads.append(await read_head(reader))
+            writer.write(TUNNEL)
+            # What comes through the tunnel is for the target, whose part we play too.
+            await ws_script(echo)(reader, writer)
+
+        async with (
+            RawServer(script, tls=server_ssl if secure_proxy else None) as proxy,
+            angelia.TCPConnector(proxy_ssl=client_ssl) as connector,
+            angelia.ClientSession(connector=connector) as session,
+        ):
             async with session.ws_connect(
-                "ws://example.org/x",
+                f"{scheme}://example.org/x",
                 proxy=proxy.url,
                 proxy_auth=angelia.BasicAuth("p", "w"),
                 proxy_headers={"X-Proxy": "1"},
             ) as ws:
                 await ws.send_str("a")
                 assert await ws.receive_str() == "a"
-            head = proxy.requests[0].split(b"\r\n\r\n")[0]
-        assert head.startswith(b"GET http://example.org/x HTTP/1.1\r\n")
-        assert b"\r\nProxy-Authorization: Basic" in head
-        assert b"\r\nX-Proxy: 1" in head
+            received = proxy.accepted[0].received
+        assert heads[0].startswith(b"CONNECT example.org:80 HTTP/1.1\r\nHost: example.org:80\r\n")
+        assert b"\r\nProxy-Authorization: Basic" in heads[0]
+        assert b"\r\nX-Proxy: 1" in heads[0]
+        handshake = received.removeprefix(heads[0]).split(b"\r\n\r\n")[0]
+        assert handshake.startswith(b"GET /x HTTP/1.1\r\nHost: example.org\r\n")
+        assert b"Proxy" not in handshake
+
+    async def test_proxy_refuses_the_tunnel(self) -> None:
+        """A tunnel that is refused is no handshake, and nobody is asked for it in another way."""
+        answer = response(b"no", status="403 Forbidden")
+        async with RawServer([answer]) as proxy, angelia.ClientSession() as session:
+            with pytest.raises(angelia.ClientHttpProxyError) as caught:
+                await session.ws_connect("ws://example.org/x", proxy=proxy.url)
+            await proxy.accepted[0].closed.wait()
+            assert len(proxy.requests) == 1
+        assert caught.value.status == 403
+
+    async def test_tunnels_are_not_for_requests(self) -> None:
+        """A connection on which the proxy forwards requests serves no handshake of that target."""
+        firsts = []
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await read_head(reader)
+            firsts.append(head.partition(b"\r\n")[0])
+            if head.startswith(b"CONNECT "):
+                writer.write(TUNNEL)
+                await ws_script(echo)(reader, writer)
+            else:
+                writer.write(response(b"ok"))
+                await reader.read()
+
+        async with RawServer(script) as proxy, angelia.ClientSession(proxy=proxy.url) as session:
+            async with session.get("http://example.org/") as resp:
+                assert await resp.text() == "ok"
+            async with session.ws_connect("http://example.org/"):
+                pass
+            assert proxy.connections == 2
+        assert firsts == [
+            b"GET http://example.org/ HTTP/1.1",
+            b"CONNECT example.org:80 HTTP/1.1",
+        ]
 
     async def test_request_timeouts_end_with_the_handshake(self) -> None:
         """The session's timeouts are for the handshake; an open WebSocket may be silent."""

@@ -312,6 +312,7 @@ class TestConnectionKey:
             key._replace(proxy_headers=(("X-A", "1"),)),
             key._replace(proxy=URL("http://proxy.test")),
             key._replace(proxy=URL("http://proxy.test"), proxy_auth=BasicAuth("a", "b")),
+            key._replace(tunnel=True),
         ]
         assert len({key, *others}) == len(others) + 1
         assert key == ConnectionKey("example.org", 443, True)

@@ -24,7 +24,7 @@ from angelia.errors import (
 from angelia.net.connection_key import ConnectionKey
 from angelia.net.timings import DialTimings
 from angelia.net.tls import Fingerprint
-from angelia.net.tunnel import authority, connect_head, proxy_url
+from angelia.net.tunnel import Tunnel, authority, connect_head, open_tunnel, proxy_url
 from dial_kit import Certificates, Client, Names, Run, dialling, greeter, settled, use
 
 OK = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -99,6 +99,24 @@ async def proxying(
     proxy = Proxy(target, answer, pieces)
     async with greeter(handle=proxy.serve, context=context) as proxy.port:
         yield proxy
+
+
+class Memory(asyncio.Transport):
+    """A transport that no event loop knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self._aborted = False
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        self.asked.set()
+
+    def is_closing(self) -> bool:
+        return self._aborted
+
+    def abort(self) -> None:
+        self._aborted = True
 
 
 def key_for(port: int, certificates: Certificates, proxy: URL, **changes: Any) -> ConnectionKey:
@@ -217,6 +235,52 @@ class TestTunnel:
                 await use(*await dialer.dial(key, Client))
 
         run(main())
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    def test_tunnel_without_tls(
+        self, run: Run[None], certificates: Certificates, scheme: str
+    ) -> None:
+        """Where the key asks for a tunnel to a target without TLS, there is one, and no more TLS.
+
+        The key's fingerprint is that of no one then, least of all of the proxy.
+        """
+        context = certificates.server if scheme == "https" else None
+
+        async def main() -> None:
+            async with (
+                greeter() as port,
+                proxying(port, context=context) as proxy,
+                dialling(proxy_ssl=certificates.client) as dialer,
+            ):
+                key = key_for(
+                    port,
+                    certificates,
+                    proxy.url(scheme),
+                    is_ssl=False,
+                    tunnel=True,
+                    ssl=Fingerprint(b"x" * 32),
+                )
+                await use(*await dialer.dial(key, Client))
+                assert proxy.heads[0].startswith(
+                    f"CONNECT target.test:{port} HTTP/1.1\r\n".encode()
+                )
+                assert await settled(lambda: proxy.closed == 1)
+
+        run(main())
+
+    async def test_data_behind_the_answer(self) -> None:
+        """What comes before the target was spoken to can only be an attack: the tunnel falls."""
+        key = ConnectionKey("target.test", 80, False, proxy=URL("http://127.0.0.1:1"), tunnel=True)
+        transport, tunnel = Memory(), Tunnel()
+        tunnel.connection_made(transport)
+        request = connect_head(key, 80)
+        opening = asyncio.ensure_future(open_tunnel(transport, tunnel, key, request))
+        await transport.asked.wait()
+        tunnel.data_received(OK)
+        tunnel.data_received(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            await opening
+        assert transport.is_closing()
 
     def test_answer_in_pieces(self, run: Run[None], certificates: Certificates) -> None:
         """The answer may come octet by octet, after interim ones, with meaningless fields."""

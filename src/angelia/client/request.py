@@ -10,7 +10,7 @@ import asyncio
 import functools
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from multidict import CIMultiDict, CIMultiDictProxy, MultiDict, MultiDictProxy
@@ -169,6 +169,7 @@ class ClientRequest:
     _block: HeaderBlock | None = None
     _body: Payload | None = None
     _close_after_upload = False
+    _draw_key: Callable[[], str] | None = None
     _expect_continue = False
     _force_close = False
     _headers: CIMultiDict[str] | None = None
@@ -361,8 +362,18 @@ class ClientRequest:
                 self.proxy_auth,
                 None if proxy is None or not headers else tuple(headers.items()),
                 self._server_hostname,
+                self._needs_tunnel(),
             )
         return key
+
+    def _needs_tunnel(self) -> bool:
+        """Whether a proxy has to be asked for a tunnel although there is no TLS."""
+        if self.proxy is None or self.is_ssl():
+            return False
+        # RFC 6455 §4.1: a WebSocket is to go through a connection that the proxy opens for it. A
+        # proxy that forwards the request would take the handshake's fields, which are for one hop,
+        # off it (RFC 9110 §7.6.1).
+        return self.url.scheme == "ws" or "websocket" in self.headers.get(hdrs.UPGRADE, "").lower()
 
     @property
     def payload(self) -> Payload | None:
@@ -377,6 +388,9 @@ class ClientRequest:
 
     def restart(self) -> None:
         """The request will be sent once more, from its first octet."""
+        if self._draw_key is not None:
+            # RFC 6455 §4.1: the nonce is drawn anew for each connection.
+            self.headers[hdrs.SEC_WEBSOCKET_KEY] = self._draw_key()
         if self._upload_tracker is not None:
             self._upload_tracker.restart()
 
@@ -592,13 +606,15 @@ class ClientRequest:
         if self._target is not None:
             return self._target
         url = self.url
+        proxy = self.proxy
         # §3.2.2: a proxy that is not a tunnel gets the whole URL.
         if (
-            self.proxy is not None
-            and url.scheme in ("http", "ws")
-            and self.proxy.scheme in ("http", "https")
+            proxy is not None
+            and proxy.scheme in ("http", "https")
+            and url.scheme == "http"
+            and not self.connection_key.tunnel
         ):
-            return str(url.with_scheme("http"))
+            return str(url)
         return url.raw_path_qs
 
     def seal(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, cast
 
 from multidict import CIMultiDict, getversion
@@ -64,7 +64,7 @@ from angelia.client.timeouts import (
     effective_ws_timeout,
 )
 from angelia.client.tracing import Trace
-from angelia.client.websocket import ClientWebSocketResponse, Opening, WebSocketContext
+from angelia.client.websocket import ClientWebSocketResponse, Opening, WebSocketContext, draw_key
 from angelia.core.auth import BasicAuth
 from angelia.core.deprecation import warn_deprecated
 from angelia.core.h1_wire import HeaderBlock, HeadLimits
@@ -116,6 +116,7 @@ class _Hop:
         "cookies",
         "data",
         "downgraded",
+        "draw_key",
         "extra",
         "foreign",
         "headers",
@@ -154,6 +155,8 @@ class _Hop:
         self.foreign = False
         # Whether it has led from https to http.
         self.downgraded = False
+        # For a WebSocket's handshake: makes the key of each connection that it is tried on.
+        self.draw_key: Callable[[], str] | None = None
 
 
 class ClientSession(SessionSettings):
@@ -339,7 +342,7 @@ class ClientSession(SessionSettings):
     async def _ws_connect(
         self, opening: Opening, method: str, url: str | URL, arguments: dict[str, Any]
     ) -> ClientWebSocketResponse:
-        response = await self._request(method, url, **arguments)
+        response = await self._request(method, url, draw_key=draw_key, **arguments)
         return opening.finish(response, self._ws_response_class, self._loop)
 
     async def _request(  # noqa: PLR0912, PLR0915 - each of the documented arguments in its turn
@@ -378,6 +381,7 @@ class ClientSession(SessionSettings):
         max_headers: int | None = None,
         middlewares: Sequence[ClientMiddlewareType] | None = None,
         upload_tracker: UploadTracker | None = None,
+        draw_key: Callable[[], str] | None = None,
     ) -> ClientResponse:
         connector = self._connector
         if connector is None or connector.closed:
@@ -452,6 +456,7 @@ class ClientSession(SessionSettings):
             proxy_auth,
             extra,
         )
+        hop.draw_key = draw_key
         if upload_tracker is not None:
             upload_tracker.start(None)
         traces: Sequence[Trace] = ()
@@ -536,6 +541,8 @@ class ClientSession(SessionSettings):
             if self._default_auth is not None or self._trust_env:
                 auth, proxy, proxy_auth = await self._surroundings(hop)
             request = self._make_request(hop, auth, proxy, proxy_auth, deadline, traces)
+            if hop.draw_key is not None:
+                request._draw_key = hop.draw_key
             try:
                 if call.middlewares:
                     response = await self._through_middlewares(call, request, connector, started)
@@ -899,6 +906,10 @@ def _next_hop(hop: _Hop, request: ClientRequest, status: int, redirect: Redirect
         hop.proxy_auth,
         extra,
     )
+    if hop.draw_key is not None:
+        following.draw_key = hop.draw_key
+        # RFC 6455 §4.1: a server has no say in the key that another one gets.
+        redirect.headers[hdrs.SEC_WEBSOCKET_KEY] = hop.draw_key()
     following.foreign = hop.foreign or not same
     following.downgraded = hop.downgraded or (
         hop.url.scheme in SECURE_SCHEMES and redirect.url.scheme not in SECURE_SCHEMES

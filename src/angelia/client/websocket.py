@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self
 
 from multidict import CIMultiDict
 
+from angelia import hdrs
 from angelia.client.arguments import check_count
 from angelia.client.response import ClientResponse
 from angelia.client.settings import copied_headers
@@ -36,7 +37,7 @@ from angelia.net.websocket_face import WebSocketFace
 if TYPE_CHECKING:
     from angelia.net.exchange import Exchange
 
-__all__ = ("ClientWebSocketResponse", "Opening", "WebSocketContext")
+__all__ = ("ClientWebSocketResponse", "Opening", "WebSocketContext", "draw_key")
 
 # The documented texts of what is wrong with a server's answer, by the field at fault.
 _COMPLAINTS: Final = {
@@ -147,7 +148,6 @@ class WebSocketContext(Coroutine[Any, Any, ClientWebSocketResponse]):
 class Opening(NamedTuple):
     """An opening handshake: what is asked for, and how the WebSocket is to be."""
 
-    key: str
     protocols: tuple[str, ...]
     deflate: DeflateOffer | None
     origin: str | None
@@ -168,10 +168,7 @@ class Opening(NamedTuple):
         max_msg_size: int,
         decode_text: bool,
     ) -> Self:
-        """Out of the arguments of `ws_connect`; TypeError and ValueError for those it cannot have.
-
-        The key is drawn here.
-        """
+        """Out of the arguments of `ws_connect`; TypeError and ValueError for wrong ones."""
         if isinstance(protocols, str):
             raise TypeError(f"protocols are several, not one str: {protocols!r}")
         check_count("max_msg_size", max_msg_size)
@@ -184,14 +181,13 @@ class Opening(NamedTuple):
             max_msg_size,
             decode_text,
         )
-        key = make_key(os.urandom(KEY_SIZE))
-        return cls(key, tuple(protocols), _deflate_offer(compress), origin, timeout, options)
+        return cls(tuple(protocols), _deflate_offer(compress), origin, timeout, options)
 
     def headers(self, given: Any) -> CIMultiDict[str]:
         """The caller's fields with those of the handshake, which replace any of the same name."""
         headers = copied_headers(given)
         fields = request_fields(
-            self.key, protocols=self.protocols, deflate=self.deflate, origin=self.origin
+            draw_key(), protocols=self.protocols, deflate=self.deflate, origin=self.origin
         )
         for name, value in fields:
             headers[name] = value
@@ -230,17 +226,24 @@ class Opening(NamedTuple):
         exchange = response._exchange
         if response.status != 101 or exchange is None:
             _refuse(response, "Invalid response status")
+        # The one that went out last: each connection that was tried had its own.
+        key = response.request_info.headers.get(hdrs.SEC_WEBSOCKET_KEY, "")
         try:
             agreed = check_response(
                 response.status,
                 tuple(response.headers.items()),
-                self.key,
+                key,
                 protocols=self.protocols,
                 deflate=self.deflate,
             )
         except HandshakeError as error:
             _refuse(response, _COMPLAINTS.get(error.field, error.message), error)
         return agreed, exchange
+
+
+def draw_key() -> str:
+    """A new `Sec-WebSocket-Key`."""
+    return make_key(os.urandom(KEY_SIZE))
 
 
 def _refuse(

@@ -33,7 +33,9 @@ class ConnectionKey(NamedTuple):
     - `proxy`: the proxy's URL, None for a direct connection;
     - `proxy_auth`: credentials for the proxy;
     - `proxy_headers`: fields for the proxy only, as name and value pairs; None without a proxy;
-    - `server_hostname`: the name that replaces `host` in SNI and the certificate check.
+    - `server_hostname`: the name that replaces `host` in SNI and the certificate check;
+    - `tunnel`: through an HTTP proxy, a tunnel also where there is no TLS to the target, for what
+      no proxy forwards, such as WebSockets.
     """
 
     host: str
@@ -44,6 +46,7 @@ class ConnectionKey(NamedTuple):
     proxy_auth: BasicAuth | None = None
     proxy_headers: tuple[tuple[str, str], ...] | None = None
     server_hostname: str | None = None
+    tunnel: bool = False
 
     # A value: a copy is as good as the original. The context in it could not be copied.
     def __copy__(self) -> Self:

@@ -87,15 +87,12 @@ class _TLS:
         self.shutdown_timeout = shutdown_timeout
 
 
-async def _tls(key: ConnectionKey, shutdown_timeout: float | None) -> _TLS:
-    """The TLS settings of a connection to the key's host."""
+async def _tls_for(key: ConnectionKey, shutdown_timeout: float | None) -> _TLS | None:
+    """The TLS settings of a connection to the key's host; None for a plain connection."""
+    if not key.is_ssl:
+        return None
     name = certificate_name(key.host, key.server_hostname)
     return _TLS(await context_for(key.ssl), name, shutdown_timeout)
-
-
-async def _tls_for(key: ConnectionKey, shutdown_timeout: float | None) -> _TLS | None:
-    """The same, None for a plain connection."""
-    return await _tls(key, shutdown_timeout) if key.is_ssl else None
 
 
 async def _open(
@@ -221,7 +218,7 @@ class Dialer:
                 return await self._dial_target(key, protocol_factory, terms)
             if key.proxy.scheme not in DEFAULT_PORTS:
                 return await self._dial_socks(key, protocol_factory, terms)
-            if key.is_ssl:
+            if key.is_ssl or key.tunnel:
                 return await self._dial_tunnel(key, protocol_factory, terms)
             return await self._dial_forward_proxy(key, protocol_factory, terms)
         except ClientError as error:
@@ -265,7 +262,7 @@ class Dialer:
         # What may be wrong with the request, and what waits for something else than the peer, comes
         # before there is a socket.
         request = connect_head(key, _port(key))
-        target_tls = await _tls(key, self._ssl_shutdown_timeout)
+        target_tls = await _tls_for(key, self._ssl_shutdown_timeout)
         proxy_tls = await _tls_for(proxy, self._ssl_shutdown_timeout)
         sock = await self._connect(proxy, terms, refused)
         with measured(terms.timings, "connect"):
@@ -274,6 +271,9 @@ class Dialer:
             with connector_errors(proxy, refused):
                 async with TimeLimit(proxy, terms.sock_connect):
                     await open_tunnel(transport, tunnel, key, request)
+        if target_tls is None:
+            # The connection is the proxy's still; the key's TLS settings are for no one.
+            return hand_over(proxy, transport, protocol_factory)
         with connector_errors(key):
             with measured(terms.timings, "tls"):
                 async with TimeLimit(key, terms.sock_connect):

@@ -2,7 +2,7 @@
 
 Owns what is said to a proxy before the tunnel stands. It neither connects to the proxy nor does
 the TLS handshakes: `dial` puts these together. Plain HTTP through a proxy needs no tunnel, and is
-the request's own business (its absolute-form target).
+the request's own business (its absolute-form target); a WebSocket needs one even without TLS.
 """
 
 from __future__ import annotations
@@ -120,6 +120,10 @@ class Tunnel(asyncio.Protocol):
         # A proxy has nothing to say before it is asked.
 
     def data_received(self, data: bytes) -> None:
+        if self._answer.done() and self._transport is not None:
+            # Too late for an answer, too early for a target that is yet to be spoken to.
+            self._transport.abort()
+            return
         self._receive(self._core.receive_data(data))
 
     def eof_received(self) -> None:
@@ -178,9 +182,9 @@ async def open_tunnel(
 ) -> None:
     """Ask the key's proxy for a tunnel, with a request from `connect_head`.
 
-    On return the transport is ready for the target's TLS handshake. Failure and cancellation abort
-    the transport. Raises `ClientHttpProxyError` for a refusal, `OSError` for an answer that is
-    none.
+    On return the transport leads to the target, which waits for us to speak. Failure and
+    cancellation abort the transport. Raises `ClientHttpProxyError` for a refusal, `OSError` for an
+    answer that is none.
     """
     try:
         _check_answer(key, request, await tunnel.ask(request))
