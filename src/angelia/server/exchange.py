@@ -64,6 +64,7 @@ class ServerExchange:
         "_flow_paused",
         "_gone",
         "complete",
+        "decodes",
         "ended",
         "has_content",
         "head",
@@ -91,6 +92,8 @@ class ServerExchange:
         self.keep_alive = keep_alive
         # The request has come whole.
         self.complete = False
+        # Content codings are undone; known once `content` was asked for.
+        self.decodes = False
         self.ended = False
         # The status that was sent, for the access log; 0 before.
         self.head_sent = 0
@@ -181,6 +184,7 @@ class ServerExchange:
         codings = [token for part in joined.split(",") if (token := part.strip(" \t"))]
         decoder = make_decoder(codings, max_total=self._connection.options.max_decoded_size)
         self._decoding = None if decoder is None else Decoding(decoder)
+        self.decodes = decoder is not None
 
     def receive_content(self, data: bytes, *, chunk_end: bool) -> None:
         """Content has come."""
