@@ -509,6 +509,28 @@ class TestTheEnd:
             await done.wait()
         assert seen == ["read", "write"]
 
+    async def test_client_goes_at_the_last_word(self, caplog: pytest.LogCaptureFixture) -> None:
+        """The answer meets a reset: nothing more can be said, which is nobody's error."""
+        clients: list[socket.socket] = []
+
+        async def handler(request: Request) -> StreamResponse:
+            # The server has no chance to hear of it before it answers.
+            clients.pop().close()
+            response = Response(text="done")
+            response.force_close()
+            return response
+
+        async with serving(handler) as server:
+            sock = socket.create_connection(("127.0.0.1", server.port))
+            clients.append(sock)
+            sock.sendall(GET)
+            for _ in range(1000):
+                await asyncio.sleep(0.001)
+                if not clients and not server.connections:
+                    break
+            assert server.connections == 0
+        assert not caplog.records
+
     async def test_cancellation(self) -> None:
         """With `handler_cancellation` a handler whose client has gone is cancelled."""
         cancelled = asyncio.Event()

@@ -465,7 +465,14 @@ class ServerConnection(asyncio.Protocol):
         """Tell the client that nothing more comes, where that can be said by itself."""
         socket = self._socket
         if socket is not None and not socket.is_closing() and socket.can_write_eof():
+            self._write_eof(socket)
+
+    def _write_eof(self, socket: asyncio.Transport) -> None:
+        try:
             socket.write_eof()
+        except OSError:
+            # The client has reset the connection, and the loop has not heard of it yet.
+            socket.abort()
 
     def end(self, timeout: float) -> None:
         """All is said: close when what was written is out, in `timeout` seconds at the latest."""
@@ -677,7 +684,7 @@ class ServerConnection(asyncio.Protocol):
         if self._half_closed or not socket.can_write_eof():
             self.close()
             return
-        socket.write_eof()
+        self._write_eof(socket)
         # One that asked for 100 and was refused may send all the same.
         self._resume()
         self._wait_for(CLOSING_TIME)
