@@ -205,6 +205,59 @@ class TestClose:
                 assert await wire.closed()
             await closing
 
+    async def test_sent_before_it_could_know(self) -> None:
+        """Requests that are on their way when the server closes are answered, as the last ones."""
+        async with Server(hello) as server:
+            await server.start("127.0.0.1", 0)
+            async with (
+                connected(server) as idle,
+                connected(server) as silent,
+                connected(server) as partial,
+                connected(server) as arrived,
+            ):
+                for wire in (idle, arrived):
+                    wire.send(GET)
+                    await wire.answer()
+                partial.send(GET[:10])
+                for _ in range(1000):
+                    if server.connections == 4:
+                        break
+                    await asyncio.sleep(0.001)
+                # This one is in the kernel's hands, and the server has not heard of it.
+                fresh = socket.create_connection(("127.0.0.1", server.port))
+                fresh.sendall(GET)
+                with socket.fromfd(
+                    arrived.writer.get_extra_info("socket").fileno(),
+                    socket.AF_INET,
+                    socket.SOCK_STREAM,
+                ) as sock:
+                    sock.send(GET)
+                closing = asyncio.create_task(server.close(60))
+                assert await idle.closed()
+                assert (await arrived.answer()).status == 200
+                assert await arrived.closed()
+                for wire, octets in ((silent, GET), (partial, GET[10:])):
+                    wire.send(octets)
+                    answer = await wire.answer()
+                    assert (answer.status, answer.headers["connection"]) == (200, "close")
+                    assert await wire.closed()
+            with fresh:
+                fresh.setblocking(False)
+                octets = await asyncio.get_running_loop().sock_recv(fresh, 65536)
+                assert octets.startswith(b"HTTP/1.1 200 OK\r\n")
+            await closing
+
+    async def test_file_of_another_ones_socket(self, tmp_path: Path) -> None:
+        """The file of a Unix socket that somebody else bound stays when the server closes."""
+        path = tmp_path / "socket"
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(str(path))
+            async with Server(hello) as server:
+                await server.start(fd=sock.fileno())
+            async with Server(hello) as server:
+                await server.start(sock=sock.dup())
+        assert path.exists()
+
     async def test_deadline(self) -> None:
         """A handler that outlasts the deadline is cancelled, its connection aborted."""
         began = asyncio.Event()

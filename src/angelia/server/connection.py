@@ -161,6 +161,8 @@ class ServerConnection(asyncio.Protocol):
         self._socket = transport  # type: ignore[assignment]
         if self._server.accept(self):
             self._wait_for(self.options.head_timeout)
+            if self._server.closing:
+                self.shutdown()
         else:
             self._refuse(HTTPException(503, "too many connections"))
 
@@ -690,16 +692,24 @@ class ServerConnection(asyncio.Protocol):
         self._wait_for(CLOSING_TIME)
 
     def shutdown(self) -> None:
-        """Take no more requests; an idle connection closes at once."""
+        """Take no more requests; an idle connection closes at once.
+
+        A request that has begun to come is the last one; and so is the first of a connection, which
+        the client may have sent before it could know.
+        """
         self._closing = True
         exchange = self._exchange
-        if exchange is None:
-            if not self._lingering:
-                self.close()
-        else:
+        if exchange is not None:
             exchange.keep_alive = False
             if exchange.upgraded is not None:
                 exchange.upgraded.going_away()
+        elif self._lingering or self._partial:
+            # Its time is running already.
+            return
+        elif self.served:
+            self.close()
+        else:
+            self._wait_for(CLOSING_TIME)
 
     def close(self) -> None:
         """Close when what was written is out. Idempotent."""

@@ -11,6 +11,7 @@ import os
 import pathlib
 import socket as sockets
 import ssl as tls
+import sys
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -37,6 +38,8 @@ __all__ = ("Server",)
 
 # As many connections as the kernel keeps for us while the loop is busy.
 DEFAULT_BACKLOG: Final = 1024
+# A loop takes so many turns from accepting a socket to the first octets from it.
+ACCEPT_TURNS: Final = 4
 # Requests under way get so many seconds when the server closes.
 DEFAULT_CLOSE_TIMEOUT: Final = 60.0
 
@@ -123,6 +126,7 @@ class Server:
         self._paths: list[str] = []
         self._connections: set[ServerConnection] = set()
         self._closing = False
+        self._closed = False
         self._empty: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
@@ -172,9 +176,13 @@ class Server:
             sock.setblocking(False)
         factory = self._factory(ssl)
         arguments: dict[str, Any] = {"ssl": ssl, "backlog": backlog}
+        unix_arguments = arguments
+        if path is None and sys.version_info >= (3, 13):
+            # The file of a socket that somebody else bound is theirs.
+            unix_arguments = {**arguments, "cleanup_socket": False}
         if path is not None or (sock is not None and sock.family == _unix_family()):
             listener = await self._loop.create_unix_server(
-                factory, None if path is None else os.fspath(path), sock=sock, **arguments
+                factory, None if path is None else os.fspath(path), sock=sock, **unix_arguments
             )
             if path is not None:
                 self._paths.append(os.fspath(path))
@@ -232,10 +240,15 @@ class Server:
         """How many connections are open."""
         return len(self._connections)
 
+    @property
+    def closing(self) -> bool:
+        """Whether the server accepts no more; what it has accepted is still answered."""
+        return self._closing
+
     def accept(self, connection: ServerConnection) -> bool:
         """A connection has come; False where it is one too many. For connections."""
         limit = self._options.max_connections
-        accepted = not self._closing and not (limit and len(self._connections) >= limit)
+        accepted = not self._closed and not (limit and len(self._connections) >= limit)
         self._connections.add(connection)
         return accepted
 
@@ -256,11 +269,19 @@ class Server:
         self._closing = True
         for listener in self._listeners:
             listener.close()
-        for connection in tuple(self._connections):
+        told = {connection for connection in self._connections if connection.busy}
+        for connection in told:
             connection.shutdown()
         try:
+            # What the system has for us already is a request like any other: connections that were
+            # accepted in this turn, octets that were not read yet.
+            for _ in range(ACCEPT_TURNS if timeout else 0):
+                await asyncio.sleep(0)
+            for connection in self._connections - told:
+                connection.shutdown()
             await self._wait_empty(timeout)
         finally:
+            self._closed = True
             tasks = [task for c in self._connections if (task := c.task) is not None]
             for task in tasks:
                 task.cancel()
