@@ -38,8 +38,9 @@ __all__ = ("Server",)
 
 # As many connections as the kernel keeps for us while the loop is busy.
 DEFAULT_BACKLOG: Final = 1024
-# A loop takes so many turns from accepting a socket to the first octets from it.
-ACCEPT_TURNS: Final = 4
+# A loop takes so many turns to accept a socket, and from there to the first octets from it.
+ACCEPT_TURNS: Final = 2
+READ_TURNS: Final = 4
 # Requests under way get so many seconds when the server closes.
 DEFAULT_CLOSE_TIMEOUT: Final = 60.0
 
@@ -267,21 +268,23 @@ class Server:
         aborted. Idempotent. Cancelled itself, it cancels them at once.
         """
         self._closing = True
-        for listener in self._listeners:
-            listener.close()
         told = {connection for connection in self._connections if connection.busy}
         for connection in told:
             connection.shutdown()
         try:
-            # What the system has for us already is a request like any other: connections that were
-            # accepted in this turn, octets that were not read yet.
-            for _ in range(ACCEPT_TURNS if timeout else 0):
-                await asyncio.sleep(0)
+            # What the system has for us already is a request like any other: connections that wait
+            # to be accepted, octets that were not read yet.
+            if timeout:
+                await _turns(ACCEPT_TURNS)
+            self._stop_listening()
+            if timeout:
+                await _turns(READ_TURNS)
             for connection in self._connections - told:
                 connection.shutdown()
             await self._wait_empty(timeout)
         finally:
             self._closed = True
+            self._stop_listening()
             tasks = [task for c in self._connections if (task := c.task) is not None]
             for task in tasks:
                 task.cancel()
@@ -295,12 +298,21 @@ class Server:
                 _remove_socket(path)
             self._paths.clear()
 
+    def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+
     async def _wait_empty(self, timeout: float | None) -> None:
         if not self._connections:
             return
         if self._empty is None or self._empty.done():
             self._empty = self._loop.create_future()
         await asyncio.wait([self._empty], timeout=timeout)
+
+
+async def _turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 def _unix_family() -> object:
