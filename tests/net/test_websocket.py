@@ -89,6 +89,7 @@ class Wire:
         self.received_at = clock.now
         self.writing_paused = False
         self.gone = False
+        self.has_halves = True
         self.written = bytearray()
         self.calls: list[str] = []
         self.drained = asyncio.Event()
@@ -111,6 +112,10 @@ class Wire:
     def resume_reading(self) -> None:
         self.received_at = self.clock.now
         self.calls.append("resume")
+
+    def end_sending(self) -> bool:
+        self.calls.append("end sending")
+        return self.has_halves
 
     def end(self, timeout: float) -> None:
         self.calls.append("end")
@@ -227,20 +232,57 @@ class TestBothRoles:
             assert (await end.receive()).type is WSMsgType.CLOSED
 
     async def test_failure(self, role: Role) -> None:
-        """A broken rule is said to the peer; what it sends is thrown away for some time."""
+        """A broken rule is said to the peer; what it sends is thrown away for some time.
+
+        RFC 6455 §7.1.1: it is the server that ends the connection.
+        """
         end = End(role)
         end.feed(frame(0x83, "", to=role))
         sent = end.sent()
         assert [(m.type, m.data) for m in sent] == [(WSMsgType.CLOSE, 1002)]
-        assert end.wire.calls == []
+        assert end.wire.calls == (["end sending"] if role is Role.SERVER else [])
         end.feed(frame(TEXT, "later", to=role))
         message = await end.receive()
         assert message.type is WSMsgType.ERROR
         assert isinstance(message.data, WebSocketError)
         end.clock.advance(11)
-        assert end.wire.calls == ["end"]
+        assert end.wire.calls[-1] == "end"
         assert end.clock.pending == 0
         assert (await end.receive()).type is WSMsgType.CLOSED
+
+    async def test_failure_over_tls(self, role: Role) -> None:
+        """Where one direction cannot be ended by itself, the server's connection closes."""
+        end = End(role)
+        end.wire.has_halves = False
+        end.feed(frame(0x83, "", to=role))
+        assert [m.data for m in end.sent()] == [1002]
+        assert end.wire.calls == (["end sending", "end"] if role is Role.SERVER else [])
+        assert (await end.receive()).type is WSMsgType.ERROR
+
+    async def test_go_away(self, role: Role) -> None:
+        """`go_away` says 1001, lets whoever receives go on, and waits for a time."""
+        end = End(role)
+        end.ws.go_away()
+        end.ws.go_away()
+        assert [(m.type, m.data) for m in end.sent()] == [(WSMsgType.CLOSE, 1001)]
+        end.feed(frame(TEXT, "meanwhile", to=role))
+        assert (await end.receive()).data == "meanwhile"
+        assert not end.ws.sending
+        end.clock.advance(11)
+        assert end.wire.calls == ["end"]
+        assert end.clock.pending == 0
+        assert end.ws.close_code == 1006
+        assert (await end.receive()).type is WSMsgType.CLOSED
+
+    async def test_go_away_answered(self, role: Role) -> None:
+        """The peer's Close ends it before."""
+        end = End(role)
+        end.ws.go_away()
+        end.feed(frame(CLOSE, b"\x03\xe9", to=role))
+        assert end.wire.calls == ["end"]
+        assert end.clock.pending == 0
+        assert (await end.receive()).data == 1001
+        assert end.ws.parted
 
 
 class TestReceiving:

@@ -310,6 +310,18 @@ class Transport(asyncio.Protocol):
 
     # --- the end -------------------------------------------------------------------------------
 
+    def end_sending(self) -> bool:
+        """Say that nothing more will be written; False where that cannot be said by itself."""
+        socket = self._socket
+        if socket is None or socket.is_closing() or not socket.can_write_eof():
+            return False
+        try:
+            socket.write_eof()
+        except OSError:
+            # The peer has reset the connection, and the loop has not heard of it yet.
+            socket.abort()
+        return True
+
     def close(self) -> None:
         """Close when what was written is out; TLS says goodbye. Idempotent."""
         # Once: at a second close() asyncio's TLS transport of Python 3.11 forgets its connection,

@@ -60,6 +60,10 @@ class UpgradedExchange:
         """Read on."""
         self._exchange.resume_reading()
 
+    def end_sending(self) -> bool:
+        """Tell the server that nothing more comes, and read on; False over TLS, which cannot."""
+        return self._exchange.transport.end_sending()
+
     def end(self, timeout: float) -> None:
         """Close when what was written is out; within `timeout` seconds in any case."""
         transport = self._exchange.transport

@@ -73,6 +73,9 @@ class Carrier(Protocol):
     def resume_reading(self) -> None:
         """Read on."""
 
+    def end_sending(self) -> bool:
+        """Tell the peer that nothing more comes, and read on; False where that cannot be told."""
+
     def end(self, timeout: float) -> None:
         """Close when what was written is out; within `timeout` seconds in any case."""
 
@@ -573,6 +576,10 @@ class WebSocket:
         # seen our Close frame and ends the connection: closing before it is done would reset the
         # connection, and the frame that says what was wrong would be lost.
         if self._linger is None and not self._over:
+            # §7.1.1: it is the server that ends the connection.
+            if self._core.role is Role.SERVER and not self._carrier.end_sending():
+                self._end()
+                return
             self._resume()
             timeout = self._close_timeout or DEFAULT_CLOSE_TIMEOUT
             self._linger = self._loop.call_later(timeout, self._end)

@@ -463,11 +463,13 @@ class ServerConnection(asyncio.Protocol):
         self.flush()
         return size
 
-    def end_sending(self) -> None:
-        """Tell the client that nothing more comes, where that can be said by itself."""
+    def end_sending(self) -> bool:
+        """Say that nothing more will be written; False where that cannot be said by itself."""
         socket = self._socket
-        if socket is not None and not socket.is_closing() and socket.can_write_eof():
-            self._write_eof(socket)
+        if socket is None or socket.is_closing() or not socket.can_write_eof():
+            return False
+        self._write_eof(socket)
+        return True
 
     def _write_eof(self, socket: asyncio.Transport) -> None:
         try:

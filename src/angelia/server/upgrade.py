@@ -99,6 +99,10 @@ class ServerCarrier:
         exchange.received_at = exchange.connection.loop.time()
         exchange.resume_reading()
 
+    def end_sending(self) -> bool:
+        """Tell the client that nothing more comes, and read on; False over TLS, which cannot."""
+        return self._exchange.connection.end_sending()
+
     def end(self, timeout: float) -> None:
         """Close when what was written is out; within `timeout` seconds in any case."""
         self._exchange.connection.end(timeout)
