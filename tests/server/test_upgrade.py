@@ -146,7 +146,7 @@ class TestFlow:
             wire.send(LINES)
             await wire.head()
             sent = 0
-            while not sent or not upgrades[0]._exchange._connection._held:  # type: ignore[union-attr]  # prepared
+            while not sent or not upgrades[0]._exchange.connection._held:  # type: ignore[union-attr]  # prepared
                 wire.send(bytes(10_000))
                 sent += 10_000
                 await asyncio.sleep(0)

@@ -320,8 +320,13 @@ class H1ServerConnection:
             self._outbox.append(b"%bContent-Length: %d\r\n\r\n%b" % (head.wire, size, content))
         else:
             self._outbox += (b"%bContent-Length: %d\r\n\r\n" % (head.wire, size), content)
-        self._sending = _DONE
-        self._settle()
+        # As `_settle` has it.
+        if self._receiving is _DONE:
+            self._request = None
+            self._sending = _IDLE
+            self._receiving = _HEAD if self._backlog.size else _IDLE
+        else:
+            self._sending = _DONE
         return True
 
     def _send_final(self, head: ResponseHead, wire: bytes, special: Special, end: bool) -> None:

@@ -59,9 +59,7 @@ def write_together(
 class Flushable(Protocol):
     """A connection that has something to write."""
 
-    @property
-    def is_open(self) -> bool: ...
-    def flush(self) -> None: ...
+    def flush_open(self) -> None: ...
 
 
 class WriteBatch:
@@ -90,8 +88,7 @@ class WriteBatch:
     def _write(self) -> None:
         pending, self._pending = self._pending, []
         for transport in pending:
-            if transport.is_open:
-                transport.flush()
+            transport.flush_open()
 
 
 class Transport(asyncio.Protocol):
@@ -279,6 +276,16 @@ class Transport(asyncio.Protocol):
         if socket is None or self._lost or socket.is_closing():
             raise ClientConnectionResetError("Cannot write to closing transport")
         self.batch.add(self)
+
+    def flush_open(self) -> None:
+        """As `flush`, but nothing where the socket is open no more."""
+        socket = self._socket
+        if socket is not None and not self._lost and not socket.is_closing():
+            buffers = self.core.data_to_send()
+            if len(buffers) == 1:
+                socket.write(buffers[0])
+            elif buffers:
+                write_together(socket, buffers, self.loop)
 
     def flush(self) -> None:
         """Write what the core wants to send: one write for a head and a small body."""

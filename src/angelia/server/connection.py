@@ -66,6 +66,7 @@ class ServerConnection(asyncio.Protocol):
         "_starting",
         "_task",
         "_tasks",
+        "_ticks_at",
         "_timer",
         "_writing_paused",
         "batch",
@@ -104,6 +105,7 @@ class ServerConnection(asyncio.Protocol):
         # The moment when the client has been too slow, None while we are the slow one.
         self._due: float | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._ticks_at = 0.0
         # A head has begun to come.
         self._partial = False
         # What came behind an answer whose handler is not through yet.
@@ -261,7 +263,7 @@ class ServerConnection(asyncio.Protocol):
         self._partial = False
         self.served += 1
         exchange = self._exchange = self._begun = ServerExchange(
-            self, head, keep_alive=self.core.persistent and not self._closing
+            self, head, self.core.persistent and not self._closing
         )
         return exchange
 
@@ -394,6 +396,17 @@ class ServerConnection(asyncio.Protocol):
 
     def _finished(self, exchange: ServerExchange) -> None:
         """The request has been answered."""
+        if (
+            self.core.idle
+            and self._socket is not None
+            and not (self._closing or self._half_closed or self._early)
+        ):
+            # The usual end, where nothing else has come: a shorter way to what `_next` does.
+            self._exchange = None
+            if self._held:
+                self._resume()
+            self._wait_for(self.options.keepalive_timeout)
+            return
         if not self.is_open:
             return
         if self._closing or not self.core.persistent:
@@ -495,13 +508,16 @@ class ServerConnection(asyncio.Protocol):
             self._due = None
             return
         due = self._due = self.loop.time() + seconds
-        timer = self._timer
         # One timer, moved on when it goes off: not one for each request.
-        if timer is None:
-            self._timer = self.loop.call_at(due, self._tick)
-        elif timer.when() > due:
-            timer.cancel()
-            self._timer = self.loop.call_at(due, self._tick)
+        if self._timer is None:
+            self._set_timer(due)
+        elif self._ticks_at > due:
+            self._timer.cancel()
+            self._set_timer(due)
+
+    def _set_timer(self, due: float) -> None:
+        self._ticks_at = due
+        self._timer = self.loop.call_at(due, self._tick)
 
     def _wait_for_content(self, exchange: ServerExchange) -> None:
         if exchange.ended:
@@ -517,7 +533,7 @@ class ServerConnection(asyncio.Protocol):
         if due is None:
             return
         if self.loop.time() < due:
-            self._timer = self.loop.call_at(due, self._tick)
+            self._set_timer(due)
             return
         self._due = None
         self._too_slow()
@@ -617,9 +633,13 @@ class ServerConnection(asyncio.Protocol):
 
     def send_ready(self, exchange: ServerExchange, head: ReadyHead, content: bytes) -> bool:
         """Send a usual response; False, and nothing sent, where it is not that."""
-        self._sending()
+        socket = self._socket
+        if socket is None or socket.is_closing():
+            raise ConnectionResetError("the client has gone")
         if not self.core.send_ready(exchange.stream_id, head, content):
             return False
+        exchange.head_sent = head.status
+        exchange.output_size = len(content)
         self.batch.add(self)
         return True
 
@@ -644,14 +664,18 @@ class ServerConnection(asyncio.Protocol):
 
     def flush(self) -> None:
         """Write what the core wants to send."""
-        buffers = self.core.data_to_send()
         socket = self._socket
-        if not buffers or socket is None or socket.is_closing():
+        if socket is None or socket.is_closing():
+            return
+        buffers = self.core.data_to_send()
+        if not buffers:
             return
         if len(buffers) == 1:
             socket.write(buffers[0])
         else:
             write_together(socket, buffers, self.loop)
+
+    flush_open = flush
 
     # --- the end -------------------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from angelia.core.coding import make_decoder
-from angelia.core.h1_wire import ReadyHead
 from angelia.core.interface import Buffer, HttpVersion11, RequestHead, ResponseHead
 from angelia.errors import ContentError
 from angelia.net.decoding import Decoding
@@ -56,7 +55,6 @@ class ServerExchange:
 
     __slots__ = (
         "__weakref__",
-        "_connection",
         "_content",
         "_decoding",
         "_disconnected",
@@ -64,6 +62,7 @@ class ServerExchange:
         "_flow_paused",
         "_gone",
         "complete",
+        "connection",
         "decodes",
         "ended",
         "has_content",
@@ -77,10 +76,8 @@ class ServerExchange:
         "upgraded",
     )
 
-    def __init__(
-        self, connection: ServerConnection, head: RequestHead, *, keep_alive: bool
-    ) -> None:
-        self._connection = connection
+    def __init__(self, connection: ServerConnection, head: RequestHead, keep_alive: bool) -> None:
+        self.connection = connection
         self.head = head
         self.stream_id = head.stream_id
         special = head.special
@@ -118,30 +115,25 @@ class ServerExchange:
     @property
     def scheme(self) -> str:
         """``https`` over TLS."""
-        return self._connection.scheme
+        return self.connection.scheme
 
     @property
     def max_body_size(self) -> int:
         """So many octets of a body are read into memory at most; 0 for any."""
-        return self._connection.options.max_body_size
+        return self.connection.options.max_body_size
 
     @property
     def max_form_fields(self) -> int:
         """So many fields may a form have."""
-        return self._connection.options.max_form_fields
-
-    @property
-    def connection(self) -> ServerConnection:
-        """The connection."""
-        return self._connection
+        return self.connection.options.max_form_fields
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What the transport knows."""
-        return self._connection.get_extra_info(name, default)
+        return self.connection.get_extra_info(name, default)
 
     async def wait_disconnected(self) -> None:
         """Wait until the client has gone, or has said that it sends no more."""
-        if self._gone or not self._connection.is_open:
+        if self._gone or not self.connection.is_open:
             return
         if self._disconnected is None:
             self._disconnected = asyncio.get_running_loop().create_future()
@@ -158,13 +150,13 @@ class ServerExchange:
                 stream = self._content = EMPTY_PAYLOAD
                 return stream
             stream = self._open_stream()
-        connection = self._connection
+        connection = self.connection
         if connection.core.continue_awaited and connection.is_open and not self.ended:
             connection.send_head(self, CONTINUE, end=False)
         return stream
 
     def _open_stream(self) -> StreamReader:
-        connection = self._connection
+        connection = self.connection
         stream = StreamReader(self, connection.options.read_bufsize, loop=connection.loop)
         self._content = stream
         special = self.head.special
@@ -182,7 +174,7 @@ class ServerExchange:
     def _begin_decoding(self, values: str | list[str]) -> None:
         joined = values if isinstance(values, str) else ",".join(values)
         codings = [token for part in joined.split(",") if (token := part.strip(" \t"))]
-        decoder = make_decoder(codings, max_total=self._connection.options.max_decoded_size)
+        decoder = make_decoder(codings, max_total=self.connection.options.max_decoded_size)
         self._decoding = None if decoder is None else Decoding(decoder)
         self.decodes = decoder is not None
 
@@ -198,7 +190,7 @@ class ServerExchange:
                 self._content_failed(error)
                 return
         if self.upgraded is not None:
-            self.received_at = self._connection.loop.time()
+            self.received_at = self.connection.loop.time()
         decoding = self._decoding
         if decoding is not None:
             stream.total_compressed_bytes = (stream.total_compressed_bytes or 0) + len(data)
@@ -274,7 +266,7 @@ class ServerExchange:
 
         From now on no limit of time holds, and the server tells `upgraded` when it closes.
         """
-        connection = self._connection
+        connection = self.connection
         self.upgraded = upgraded
         self.received_at = connection.loop.time()
         self._decoding = None
@@ -288,14 +280,14 @@ class ServerExchange:
 
     def send_unframed(self, buffers: Sequence[Buffer]) -> None:
         """Send octets of the other protocol; ConnectionResetError where nobody takes them."""
-        self.output_size += self._connection.send_unframed(self, buffers)
+        self.output_size += self.connection.send_unframed(self, buffers)
 
     # The stream's flow control.
 
     def pause_reading(self) -> None:
         """The stream is full."""
         self._flow_paused = True
-        self._connection.hold(self)
+        self.connection.hold(self)
 
     def resume_reading(self) -> None:
         """The stream has room again."""
@@ -303,48 +295,40 @@ class ServerExchange:
         if self._decoding is not None:
             self._pump()
         if not self._flow_paused:
-            self._connection.let_go(self)
+            self.connection.let_go(self)
 
     # --- sending -------------------------------------------------------------------------------
 
     def send_interim(self, head: ResponseHead) -> None:
         """Send an interim response (RFC 9110 §15.2)."""
-        self._connection.send_head(self, head, end=False)
+        self.connection.send_head(self, head, end=False)
 
     def send_head(self, head: ResponseHead, *, end: bool) -> None:
         """Send the final head."""
-        self._connection.send_head(self, head, end=end)
+        self.connection.send_head(self, head, end=end)
         self.head_sent = head.status
 
     def send_content(self, data: Buffer, *, end: bool) -> None:
         """Send content, framed as the head announced it."""
-        self._connection.send_content(self, data, end=end)
+        self.connection.send_content(self, data, end=end)
         self.output_size += len(data)
 
     def send_trailers(self, trailers: tuple[tuple[str, str], ...]) -> None:
         """End chunked content with trailer fields."""
-        self._connection.send_trailers(self, trailers)
+        self.connection.send_trailers(self, trailers)
 
     def send_whole(self, head: ResponseHead, content: Buffer) -> None:
         """Send a response whose content is at hand: one write."""
-        self._connection.send_whole(self, head, content)
+        self.connection.send_whole(self, head, content)
         self.head_sent = head.status
         self.output_size = len(content)
-
-    def send_ready(self, head: ReadyHead, content: bytes) -> bool:
-        """Send a usual response in one write; False, and nothing sent, where it is not that."""
-        if not self.keep_alive or not self._connection.send_ready(self, head, content):
-            return False
-        self.head_sent = head.status
-        self.output_size = len(content)
-        return True
 
     async def send_file(self, file: BinaryIO, start: int, size: int) -> int:
         """Let the system send `size` octets of a file; returns how many it sent, perhaps none."""
-        sent = await self._connection.send_file(self, file, start, size)
+        sent = await self.connection.send_file(self, file, start, size)
         self.output_size += sent
         return sent
 
     async def drain(self) -> None:
         """Wait until the socket takes more; OSError when it never will."""
-        await self._connection.drain()
+        await self.connection.drain()

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from http.cookies import SimpleCookie
+from time import time as _time
 from typing import TYPE_CHECKING, Any, Final
 
 from multidict import CIMultiDict
@@ -48,6 +48,7 @@ INLINE_SIZE: Final = 64 * 1024
 # So many different heads are kept ready for the rest of a second.
 MAX_READY_HEADS: Final = 64
 
+_NOBODY: Final[frozenset[str]] = frozenset()
 _TEXT: Final = "text/plain; charset=utf-8"
 _OCTETS: Final = "application/octet-stream"
 
@@ -62,7 +63,7 @@ class _Clock:
         self._text = ""
 
     def __call__(self) -> str:
-        now = int(time.time())
+        now = int(_time())
         if now != self._second:
             self._second = now
             self._text = serialize_http_date(datetime.fromtimestamp(now, UTC))
@@ -75,23 +76,28 @@ http_now: Final = _Clock()
 class _ReadyHeads:
     """The heads of responses that say nothing but status and type, made once in a second."""
 
-    __slots__ = ("_heads", "_second")
+    __slots__ = ("_heads", "_until")
 
     def __init__(self) -> None:
-        self._second = -1
+        self._until = 0.0
         self._heads: dict[tuple[int, str, str], ReadyHead] = {}
 
     def get(self, status: int, reason: str, content_type: str) -> ReadyHead:
         """Such a head; LocalProtocolError for what cannot be sent."""
-        now = int(time.time())
-        if now != self._second or len(self._heads) > MAX_READY_HEADS:
-            self._second = now
+        now = _time()
+        # The clock may be set back.
+        if not self._until - 1 <= now < self._until:
+            self._until = math.floor(now) + 1.0
             self._heads.clear()
-        key = (status, reason, content_type)
-        head = self._heads.get(key)
-        if head is None:
-            pairs = (("Content-Type", content_type), ("Date", http_now()), ("Server", SERVER))
-            head = self._heads[key] = ReadyHead(status, reason, pairs)
+        head = self._heads.get((status, reason, content_type))
+        return self._make(status, reason, content_type) if head is None else head
+
+    def _make(self, status: int, reason: str, content_type: str) -> ReadyHead:
+        if len(self._heads) >= MAX_READY_HEADS:
+            self._heads.clear()
+        pairs = (("Content-Type", content_type), ("Date", http_now()), ("Server", SERVER))
+        head = ReadyHead(status, reason, pairs)
+        self._heads[status, reason, content_type] = head
         return head
 
 
@@ -155,7 +161,7 @@ class StreamResponse:
         if headers is not None:
             self._headers = CIMultiDict(headers)
         self._cookies: SimpleCookie | None = None
-        self._partitioned: frozenset[str] = frozenset()
+        self._partitioned = _NOBODY
         self._chunked = False
         self._force_close = False
         # None: as it is; "": what the client likes; else the coding's name.
@@ -566,7 +572,16 @@ class Response(StreamResponse):
         content_type: str | None = None,
         charset: str | None = None,
     ) -> None:
-        super().__init__(status=status, reason=reason, headers=headers)
+        # What `StreamResponse` does, without the call: this is done for each request.
+        self._exchange = None
+        self._status, self._reason = 200, "OK"
+        if status != 200 or reason is not None:
+            self.set_status(status, reason)
+        self._headers = None if headers is None else CIMultiDict(headers)
+        self._cookies = self._coding = self._compressor = None
+        self._partitioned = _NOBODY
+        self._chunked = self._force_close = self._is_head = self._ended = False
+        self.body_length = 0
         self._payload: Payload | None = None
         self._body: bytes | bytearray | memoryview = b""
         self._type: str | None = None
@@ -575,7 +590,11 @@ class Response(StreamResponse):
         if text is not None:
             if body is not None:
                 raise ValueError("body and text cannot be given both")
-            self._set_text(text)
+            if headers is None and self._type is None:
+                self._type = _TEXT
+                self._body = text.encode()
+            else:
+                self._set_text(text)
         elif isinstance(body, bytes | bytearray | memoryview):
             self._body = body
         elif body is not None:
@@ -668,7 +687,7 @@ class Response(StreamResponse):
             head = _ready_heads.get(self._status, self._reason, self._type or _OCTETS)
         except LocalProtocolError as error:
             raise ValueError(str(error)) from error
-        if exchange.send_ready(head, body):
+        if exchange.keep_alive and exchange.connection.send_ready(exchange, head, body):
             self._exchange = exchange
             self._ended = True
             self.body_length = len(body)

@@ -51,7 +51,8 @@ class KeptTasks:
     """Tasks that run handlers one after the other, each in the context that it is given.
 
     A task is not used again when anybody has taken note of it, by a reference, a callback or a
-    request to cancel it: what they meant was the handler that it ran.
+    request to cancel it: what they meant was the handler that it ran. The one weak reference that
+    it always has is asyncio's.
     """
 
     __slots__ = ("_closed", "_loop", "_parked", "size")
@@ -96,7 +97,12 @@ class KeptTasks:
             return task
         finally:
             _leave_task(loop, task)
-        if sys.getrefcount(task) == references and _is_unnoted(task):
+        if (
+            sys.getrefcount(task) == references
+            and getweakrefcount(task) == 1
+            and not task._callbacks
+            and not task.cancelling()
+        ):
             parked.append(kept)
         else:
             task.cancel()
@@ -164,16 +170,15 @@ class _KeptTask:
                     await rest
                     del rest
                 del cancelled
-                if sys.getrefcount(task) != references or not _is_unnoted(task):
+                if (
+                    sys.getrefcount(task) != references
+                    or getweakrefcount(task) != 1
+                    or task._callbacks
+                    or task.cancelling()
+                ):
                     return
         finally:
             self._tasks.forget(self)
-
-
-def _is_unnoted(task: asyncio.Task[None]) -> bool:
-    """Whether no handler has left a weak reference, a callback or a cancellation on the task."""
-    # The one weak reference is asyncio's own.
-    return getweakrefcount(task) == 1 and not task._callbacks and not task.cancelling()
 
 
 @coroutine

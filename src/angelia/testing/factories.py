@@ -102,7 +102,7 @@ class _OfflineExchange(ServerExchange):
     __slots__ = ("_stream",)
 
     def __init__(self, connection: _Offline, head: RequestHead, stream: StreamReader) -> None:
-        super().__init__(connection, head, keep_alive=_keeps_alive(head))
+        super().__init__(connection, head, _keeps_alive(head))
         self._stream = stream
         self.has_content = self.has_content or stream is not EMPTY_PAYLOAD
         self.complete = True
