@@ -1,0 +1,189 @@
+"""WebSockets of our server, and clients of others: websockets, Node, and nginx in between."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import angelia
+from peers.process import Process, free_port
+
+pytestmark = [pytest.mark.usefixtures("loop_kind"), pytest.mark.deadline(30)]
+
+RequirePeer = Callable[[str], str]
+
+
+async def handler(request: angelia.Request) -> angelia.StreamResponse:
+    """Echo; `/close` closes with 4000, `/ping` sends Pings in between."""
+    ws = angelia.WebSocketResponse(protocols=("echo",), max_msg_size=0)
+    await ws.prepare(request)
+    if request.path == "/close":
+        await ws.close(code=4000, message="enough")
+        return ws
+    async for message in ws:
+        if request.path == "/ping":
+            await ws.ping(b"are you there")
+        if message.type is angelia.WSMsgType.TEXT:
+            await ws.send_str(message.data)
+        else:
+            await ws.send_bytes(message.data)
+    return ws
+
+
+class TestWebsocketsLibrary:
+    @pytest.mark.parametrize("compression", [None, "deflate"])
+    async def test_messages(self, require_peer: RequirePeer, compression: Any) -> None:
+        """Texts, octets, fragments and large messages come back; control frames in between."""
+        require_peer("module:websockets")
+        from websockets.asyncio.client import connect
+        from websockets.typing import Subprotocol
+
+        large = os.urandom(50_000) * 30
+        async with angelia.Server(handler) as server:
+            await server.start("127.0.0.1", 0)
+            url = f"ws://127.0.0.1:{server.port}/ping"
+            async with connect(
+                url,
+                compression=compression,
+                max_size=None,
+                subprotocols=[Subprotocol("other"), Subprotocol("echo")],
+            ) as ws:
+                assert ws.subprotocol == "echo"
+                for message in ("", "gr\u00fc\u00df dich", "x" * 100_000, b"", b"\x00\xff", large):
+                    await ws.send(message)
+                    assert await ws.recv() == message
+                await ws.send(["in ", "pieces ", "\u20ac"])
+                assert await ws.recv() == "in pieces \u20ac"
+                await (await ws.ping())
+
+    async def test_close(self, require_peer: RequirePeer) -> None:
+        """Codes and reasons go both ways."""
+        require_peer("module:websockets")
+        from websockets.asyncio.client import connect
+        from websockets.exceptions import ConnectionClosed
+
+        async with angelia.Server(handler) as server:
+            await server.start("127.0.0.1", 0)
+            async with connect(f"ws://127.0.0.1:{server.port}/close") as ws:
+                with pytest.raises(ConnectionClosed) as caught:
+                    await ws.recv()
+                assert caught.value.rcvd is not None
+                assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (4000, "enough")
+            async with connect(f"ws://127.0.0.1:{server.port}/") as ws:
+                await ws.close(4001, "bye")
+                assert ws.close_code == 4001
+            ws = await connect(f"ws://127.0.0.1:{server.port}/")
+            await server.close()
+            await ws.wait_closed()
+            assert ws.close_code == 1001
+
+    async def test_refused(self, require_peer: RequirePeer) -> None:
+        """A refusal is an answer that the client can read."""
+        require_peer("module:websockets")
+        from websockets.asyncio.client import connect
+        from websockets.exceptions import InvalidStatus
+
+        async def refusing(request: angelia.Request) -> angelia.StreamResponse:
+            angelia.check_origin(request)
+            return await handler(request)
+
+        async with angelia.Server(refusing) as server:
+            await server.start("127.0.0.1", 0)
+            url = f"ws://127.0.0.1:{server.port}/"
+            with pytest.raises(InvalidStatus) as caught:
+                await connect(url, origin="http://evil.example")  # type: ignore[arg-type]  # its NewType
+            assert caught.value.response.status_code == 403
+
+
+NODE = """
+if (typeof WebSocket === "undefined") { console.log("none"); process.exit(0); }
+const ws = new WebSocket(process.argv[1], ["echo"]);
+ws.binaryType = "arraybuffer";
+const sent = ["hello", "\\u20ac".repeat(70000), new Uint8Array(100000).fill(7)];
+let at = 0;
+ws.onopen = () => { console.log(ws.protocol, ws.extensions); ws.send(sent[0]); };
+ws.onmessage = (event) => {
+  const data = event.data;
+  const same = typeof data === "string" ? data === sent[at]
+    : Buffer.from(data).equals(Buffer.from(sent[at]));
+  console.log(same);
+  at += 1;
+  if (at < sent.length) ws.send(sent[at]); else ws.close(4002, "done");
+};
+ws.onclose = (event) => console.log(event.code, event.wasClean);
+ws.onerror = (event) => console.log("error", event.message);
+"""
+
+
+async def test_node(require_peer: RequirePeer) -> None:
+    """Node's own WebSocket, which is a browser's: text, octets, and a clean end."""
+    path = require_peer("node")
+
+    async def run(*flags: str) -> list[str]:
+        process = await asyncio.create_subprocess_exec(
+            *(path, *flags, "-e", NODE, url),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        output, _ = await process.communicate()
+        return output.decode().splitlines()
+
+    async with angelia.Server(handler) as server:
+        await server.start("127.0.0.1", 0)
+        url = f"ws://127.0.0.1:{server.port}/"
+        lines = await run()
+        if lines == ["none"]:
+            # From Node 20.10 on it is there for those who ask.
+            lines = await run("--experimental-websocket")
+        if lines in ([], ["none"]):
+            pytest.skip("this Node has no WebSocket")
+    assert lines[0].startswith("echo")
+    assert lines[1:] == ["true", "true", "true", "4002 true"]
+
+
+CONFIGURATION = """
+daemon off; master_process off; worker_processes 1;
+pid {directory}/pid; error_log {directory}/error.log;
+events {{ worker_connections 100; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}; proxy_temp_path {directory}; fastcgi_temp_path {directory};
+    uwsgi_temp_path {directory}; scgi_temp_path {directory};
+    server {{
+        listen 127.0.0.1:{own};
+        location / {{
+            proxy_pass http://127.0.0.1:{port}; proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";
+            proxy_set_header Host $host;
+        }}
+    }}
+}}
+"""
+
+
+async def test_behind_nginx(require_peer: RequirePeer, tmp_path: Path) -> None:
+    """Through a proxy: messages, compression, and the end from either side."""
+    nginx = require_peer("nginx")
+    async with angelia.Server(handler) as server, angelia.ClientSession() as session:
+        await server.start("127.0.0.1", 0)
+        own = free_port()
+        file = tmp_path / "nginx.conf"
+        file.write_text(CONFIGURATION.format(directory=tmp_path, port=server.port, own=own))
+        process = Process(
+            [nginx, "-c", str(file), "-p", str(tmp_path)], log=tmp_path / "log", ready=[own]
+        )
+        with process:
+            url = f"ws://127.0.0.1:{own}"
+            async with session.ws_connect(url, compress=15) as ws:
+                assert ws.compress == 15
+                for size in (0, 1, 1000, 1_000_000):
+                    await ws.send_str("x" * size)
+                    assert await ws.receive_str() == "x" * size
+            assert ws.close_code == 1000
+            async with session.ws_connect(f"{url}/close") as ws:
+                assert await ws.receive() == (angelia.WSMsgType.CLOSE, 4000, "enough")
