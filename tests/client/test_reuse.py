@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
+import socket
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,14 @@ from peers.raw import RawServer, read_request, response
 pytestmark = pytest.mark.usefixtures("loop_kind")
 
 OK = response(b"ok")
+
+LONG = angelia.ClientTimeout(sock_read=1000)
+
+
+def pending_timers() -> int:
+    """How many timers are not cancelled; none are seen on uvloop."""
+    scheduled = getattr(asyncio.get_running_loop(), "_scheduled", ())
+    return sum(not timer.cancelled() for timer in scheduled)
 
 
 async def used(method: str, answer: bytes, content: bytes, *, eof: bool = False) -> int:
@@ -69,12 +80,15 @@ class TestNotLeft:
             response(b"x", "Connection: keep-alive", "Connection: close"),
             response(b"x", version="HTTP/1.0"),
             response(b"x", "Keep-Alive: timeout=5", version="HTTP/1.0"),
+            response(b"x", version="HTTP/1.2"),
+            response(b"x", "Connection: keep-alive", version="HTTP/1.9"),
             response(b"x") + b"y",
             response(b"x") + OK,
         ],
     )
     async def test_closed(self, answer: bytes) -> None:
-        """Nor is one used whose peer says close, or more than the response."""
+        """Nor is one used whose peer says close, or more than the response, or speaks a version
+        that we do not know all of."""
         assert await used("GET", answer, b"x") == 2
 
     async def test_no_length(self) -> None:
@@ -90,7 +104,10 @@ def _protocol(resp: angelia.ClientResponse) -> Transport:
 
 
 async def test_paused_reading_goes_on() -> None:
-    """A connection that a slow reader held is read again before the next request has it."""
+    """A connection that a slow reader held is read again before the next request has it.
+
+    No timer of the read that was over goes with it.
+    """
     large = bytes(3 * 1024 * 1024)
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -102,8 +119,10 @@ async def test_paused_reading_goes_on() -> None:
 
     async with (
         RawServer(script) as server,
-        angelia.ClientSession(read_bufsize=2048) as session,
+        angelia.TCPConnector(keepalive_timeout=None) as connector,
+        angelia.ClientSession(connector=connector, read_bufsize=2048, timeout=LONG) as session,
     ):
+        before = pending_timers()
         for _ in range(3):
             async with session.get(server.url) as resp:
                 # Far more than the buffer takes is on its way.
@@ -112,13 +131,15 @@ async def test_paused_reading_goes_on() -> None:
                 assert await settled(functools.partial(getattr, protocol, "reading_paused"))
                 assert len(await resp.read()) == len(large) - 1
             assert not protocol.reading_paused
+            assert pending_timers() == before
         assert server.connections == 1
 
 
+@pytest.mark.parametrize("partial", [b"", b"HTTP/1.1 200 OK\r\nContent-Le"])
 @pytest.mark.parametrize(("method", "again"), [("PUT", True), ("DELETE", True), ("POST", False)])
-async def test_sent_again(method: str, again: bool) -> None:
-    """RFC 9110 §9.2.2: where a kept connection dies before the answer, idempotent requests are sent
-    once more, their body from the start; others are not."""
+async def test_sent_again(method: str, again: bool, partial: bytes) -> None:
+    """RFC 9110 §9.2.2: where a kept connection ends before the answer's head is complete,
+    idempotent requests are sent once more, their body from the start; others are not."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await read_request(reader)
@@ -126,7 +147,7 @@ async def test_sent_again(method: str, again: bool) -> None:
         if request.startswith(b"GET"):
             # The next one is read, and not answered.
             await read_request(reader)
-            writer.transport.abort()
+            writer.write(partial)
         else:
             await reader.read()
 
@@ -143,3 +164,117 @@ async def test_sent_again(method: str, again: bool) -> None:
             with pytest.raises((angelia.ServerDisconnectedError, angelia.ClientOSError)):
                 await session.request(method, server.url, data=b"body")
             assert server.connections == 1
+
+
+async def test_sent_twice_at_most() -> None:
+    """The second attempt is the last one, however it ends."""
+    both = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Two kept connections, so that the second attempt has one that served before, too.
+        await read_request(reader)
+        if server.connections == 2:
+            both.set()
+        await both.wait()
+        writer.write(OK)
+        await read_request(reader)
+
+    async with RawServer(script) as server, angelia.ClientSession() as session:
+        for resp in await asyncio.gather(*(session.get(server.url) for _ in range(2))):
+            assert await resp.read() == b"ok"
+        with pytest.raises(angelia.ServerDisconnectedError):
+            await session.get(server.url)
+        await server.wait_all_closed()
+        assert server.connections == 2
+
+
+class TestGivenBack:
+    """When a connection is free, and when it is closed, as its response goes."""
+
+    @staticmethod
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")
+        await reader.read()
+
+    @pytest.mark.parametrize("content", [b"", b"ok", bytes(200_000)])
+    async def test_read(self, content: bytes) -> None:
+        """With the last octet read it is free, whether or not the response is let go."""
+        async with (
+            RawServer([response(content)] * 2) as server,
+            angelia.TCPConnector(limit=1) as connector,
+            angelia.ClientSession(connector=connector) as session,
+        ):
+            first = await session.get(server.url)
+            assert await first.read() == content
+            assert connector.stats().idle == 1
+            # The only slot is free.
+            second = await session.get(server.url)
+            assert await second.read() == content
+            assert server.connections == 1
+
+    @pytest.mark.parametrize("end", ["release", "close"])
+    async def test_unread(self, end: str) -> None:
+        """With content to come it is closed, at once, and the slot is free; twice is no more."""
+        async with (
+            RawServer(self.half) as server,
+            angelia.TCPConnector(limit=1) as connector,
+            angelia.ClientSession(connector=connector) as session,
+        ):
+            resp = await session.get(server.url)
+            for _ in range(2):
+                getattr(resp, end)()
+                resp.release()
+                resp.close()
+                assert connector.stats().in_use == connector.stats().idle == 0
+            await server.wait_all_closed()
+            async with session.get(server.url) as resp:
+                assert await resp.content.readexactly(4) == b"half"
+            assert server.connections == 2
+
+    async def test_close_and_release(self) -> None:
+        """Of a response that came whole, `release` gives the connection back, `close` ends it."""
+        whole = response(bytes(200_000))
+        async with (
+            RawServer([whole] * 3) as server,
+            angelia.ClientSession() as session,
+        ):
+            assert session.connector is not None
+            resp = await session.get(server.url)
+            await resp.read()
+            resp.release()
+            assert session.connector.stats().idle == 1
+            resp.close()
+            resp.release()
+            # It is nobody's any more, least of all this response's to close.
+            assert session.connector.stats().idle == 1
+
+
+async def test_one_segment() -> None:
+    """Head and small body leave in one write: who reads but once has seen all of the request."""
+    loop = asyncio.get_running_loop()
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    with listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        calls: list[dict[str, Any]] = [
+            {"method": "GET"},
+            {"method": "POST", "data": b"body"},
+            {"method": "POST", "data": "body"},
+            {"method": "POST", "json": {"a": 1}},
+            {"method": "PUT", "data": {"a": "1"}},
+            {"method": "POST", "data": bytes(1000)},
+        ]
+        async with angelia.ClientSession() as session:
+            for arguments in calls:
+                task = asyncio.ensure_future(
+                    session.request(url=url, headers={"Connection": "close"}, **arguments)
+                )
+                peer, _ = await loop.sock_accept(listener)
+                with peer:
+                    request = await loop.sock_recv(peer, 65536)
+                    head, _, body = request.partition(b"\r\n\r\n")
+                    lengths = re.findall(rb"Content-Length: ([0-9]+)", head)
+                    assert [len(body)] == [int(length) for length in lengths or [b"0"]]
+                    await loop.sock_sendall(peer, response(b"ok", "Connection: close"))
+                    assert await (await task).read() == b"ok"

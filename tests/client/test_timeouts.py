@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import gc
 import math
 import socket
@@ -20,6 +21,8 @@ import pytest
 
 import angelia
 from angelia.client.timeouts import DEFAULT_TIMEOUT, effective_timeout
+from connector_kit import Clock
+from dial_kit import settled
 from peers.raw import RawServer, read_head, read_request, response
 
 SOON = 0.02
@@ -325,6 +328,95 @@ class TestPhases:
             ) as session,
         ):
             await self.check(session, error, server.url.with_scheme("https"))
+
+
+# The clock is put forward by minutes, which the guard of the tests must not take for its own.
+@pytest.mark.deadline(3600)
+class TestSockRead:
+    """When the time of `sock_read` runs, by a clock that the test turns."""
+
+    async def test_after_the_request(self) -> None:
+        """It begins when the request is out, however long its body takes."""
+        go_on, sent, arrived = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def body() -> AsyncIterator[bytes]:
+            for _ in range(3):
+                yield b"piece"
+                sent.set()
+                await go_on.wait()
+                go_on.clear()
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_request(reader)
+            arrived.set()
+            await reader.read()
+
+        async with RawServer(script) as server, angelia.ClientSession() as session:
+            clock = Clock()
+            timeout = angelia.ClientTimeout(sock_read=1)
+            task = asyncio.ensure_future(session.post(server.url, data=body(), timeout=timeout))
+            for _ in range(3):
+                await sent.wait()
+                sent.clear()
+                await clock.forward(100)
+                assert not task.done()
+                go_on.set()
+            await arrived.wait()
+            assert not task.done()
+            await clock.forward(1.1)
+            with pytest.raises(angelia.SocketTimeoutError):
+                await task
+            await server.wait_all_closed()
+
+    async def test_from_octet_to_octet(self) -> None:
+        """Each octet that comes, of head or content, starts it anew."""
+        whole = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc"
+        queue: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_request(reader)
+            for _ in whole:
+                writer.write(await queue.get())
+            await reader.read()
+
+        async with RawServer(script) as server, angelia.ClientSession() as session:
+            clock = Clock()
+            timeout = angelia.ClientTimeout(sock_read=1)
+            seen: list[Any] = []
+
+            async def get() -> bytes:
+                async with session.get(server.url, timeout=timeout) as resp:
+                    seen.append(resp)
+                    return await resp.read()
+
+            task = asyncio.ensure_future(get())
+            await server.wait_connections(1)
+            transport = await the_transport(session)
+            for octet in whole:
+                before = transport.received_at
+                queue.put_nowait(bytes([octet]))
+                assert await settled(functools.partial(came_after, transport, before))
+                # More than half of the time, so that two of them would be too much.
+                await clock.forward(0.6)
+                assert not task.done()
+            assert seen
+            await clock.forward(1.1)
+            with pytest.raises(angelia.SocketTimeoutError):
+                await task
+            await server.wait_all_closed()
+
+
+def came_after(transport: Any, moment: float) -> bool:
+    return bool(transport.received_at > moment)
+
+
+async def the_transport(session: angelia.ClientSession) -> Any:
+    """The one connection that is in use."""
+    connector = session.connector
+    assert connector is not None
+    assert await settled(lambda: bool(connector._pool.active))
+    (transport,) = connector._pool.active
+    return transport
 
 
 @pytest.mark.usefixtures("loop_kind")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 import socket
 import ssl
@@ -409,6 +410,34 @@ class TestSeveralAddresses:
                 )
                 with pytest.raises(LookupError):
                     await dialer.dial(key, Client)
+
+        run(main())
+
+    def test_socket_without_options(self, run: Run[None]) -> None:
+        """A socket that takes no options, as one that is closed already does not, costs no more
+        than its own attempt."""
+        names = Names(target_test=["127.0.0.7", "127.0.0.1"])
+
+        class Plain(socket.socket):
+            def setsockopt(self, *_: Any) -> None:
+                raise OSError(errno.EINVAL, "Invalid argument")
+
+        def closed(info: AddrInfoType) -> socket.socket:
+            sock = socket.socket(*info[:3])
+            if info[4][0] == "127.0.0.7":
+                # As when the peer's reset is seen before anybody looks.
+                sock.setblocking(False)
+                sock.close()
+            return sock
+
+        async def main() -> None:
+            for factory in (lambda info: Plain(*info[:3]), closed):
+                async with (
+                    greeter() as port,
+                    dialling(resolver=names, socket_factory=factory) as dialer,
+                ):
+                    key = ConnectionKey("target.test", port, False)
+                    await use(*await dialer.dial(key, Client))
 
         run(main())
 

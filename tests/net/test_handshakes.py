@@ -28,7 +28,8 @@ from angelia.net.handshakes import (
 )
 from angelia.net.timings import DialTimings
 from angelia.net.tls import Fingerprint
-from dial_kit import Certificates, Client, Run, greeter
+from connector_kit import Clock, turns
+from dial_kit import Certificates, Client, Run, dialling, greeter
 
 KEY = ConnectionKey("target.test", 443, True)
 
@@ -98,6 +99,35 @@ class TestStartTLS:
             await start_tls(transport, certificates.client, "localhost")
         assert caught.value is reason
         assert transport.aborted
+
+
+# The clock is put forward by an hour, which the guard of the tests must not take for its own.
+@pytest.mark.deadline(2 * 3600)
+class TestNoLimit:
+    @pytest.mark.parametrize("seconds", [None, 0, 30])
+    async def test_handshake(self, certificates: Certificates, seconds: float | None) -> None:
+        """None and 0 set no limit to a handshake, the loop's own of a minute included."""
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            hello.set()
+            await reader.read()
+
+        hello = asyncio.Event()
+        async with greeter(handle=silent) as port, dialling() as dialer:
+            clock = Clock()
+            key = ConnectionKey("127.0.0.1", port, True, certificates.client)
+            task = asyncio.ensure_future(dialer.dial(key, Client, sock_connect=seconds))
+            await hello.wait()
+            await turns(20)
+            await clock.forward(3600)
+            if seconds:
+                with pytest.raises(ConnectionTimeoutError):
+                    await task
+                return
+            assert not task.done()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
 
 
 class TestErrors:

@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 from typing import Any
 
+import aiodns
 import pytest
 
 from angelia.net import resolver as module
@@ -136,6 +138,32 @@ class TestThreadedResolver:
             asyncio.run(ThreadedResolver().resolve("x" * 64 + ".test", 80))
 
 
+class Channel:
+    """Answers as a c-ares channel does, from a script."""
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = list(answers)
+        self.flags: list[int] = []
+
+    async def getaddrinfo(self, host: str, *, flags: int, **_: Any) -> Any:
+        self.flags.append(flags)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return SimpleNamespace(nodes=answer)
+
+
+def node(family: int, *address: object) -> SimpleNamespace:
+    """One address of a c-ares answer."""
+    return SimpleNamespace(family=family, protocol=6, addr=address)
+
+
+def scripted(*answers: object) -> tuple[AsyncResolver, Channel]:
+    resolver, channel = AsyncResolver(), Channel(*answers)
+    vars(resolver)["_resolver"] = channel
+    return resolver, channel
+
+
 class TestAsyncResolver:
     def test_shared_channel(self, run: Run[None]) -> None:
         """Resolvers without options share a channel on a loop, and the last one closes it."""
@@ -155,6 +183,48 @@ class TestAsyncResolver:
             await first.close()
 
         run(main())
+
+    def test_odd_answers(self) -> None:
+        """Scopes are kept, and a family that this Python cannot handle is left out."""
+        resolver, _ = scripted(
+            [
+                node(socket.AF_INET6, b"fe80::1", 80, 0, 7),
+                node(socket.AF_INET6, b"fe80::2%lo", 80, 0, 1),
+                node(socket.AF_INET6, b"2001:db8::1", 80, 0, 0),
+                # As of a Python without IPv6, and of a family that nobody has.
+                node(socket.AF_INET6, b"\x00" * 16, 80),
+                node(socket.AF_UNIX, b"/run/x"),
+                node(socket.AF_INET, b"127.0.0.1", 80),
+            ]
+        )
+        results = asyncio.run(resolver.resolve("a.test", 80, socket.AF_UNSPEC))
+        assert [result["host"] for result in results] == [
+            "fe80::1%7",
+            "fe80::2%lo",
+            "2001:db8::1",
+            "127.0.0.1",
+        ]
+        assert {result["hostname"] for result in results} == {"a.test"}
+
+    def test_nothing_usable(self) -> None:
+        """An answer of nothing but odd addresses is none: an OSError, not an empty list."""
+        resolver, _ = scripted([node(socket.AF_UNIX, b"/run/x")])
+        with pytest.raises(OSError, match="no usable address"):
+            asyncio.run(resolver.resolve("a.test", 80, socket.AF_UNSPEC))
+
+    def test_localhost_without_a_network(self) -> None:
+        """AI_ADDRCONFIG is dropped for localhost when nothing was found with it."""
+        found = [node(socket.AF_INET, b"127.0.0.1", 80)]
+        nothing = aiodns.error.DNSError(4, "Domain name not found")
+        answers: list[object] = [nothing, []]
+        for first in answers:
+            resolver, channel = scripted(first, found)
+            assert asyncio.run(resolver.resolve("localhost", 80))
+            assert channel.flags == [socket.AI_ADDRCONFIG, 0]
+        resolver, channel = scripted(nothing)
+        with pytest.raises(OSError, match="Domain name not found"):
+            asyncio.run(resolver.resolve("a.test", 80))
+        assert channel.flags == [socket.AI_ADDRCONFIG]
 
     def test_without_aiodns(self) -> None:
         """AsyncResolver says what is missing; the default one uses threads."""

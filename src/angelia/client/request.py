@@ -359,7 +359,7 @@ class ClientRequest:
                 url.scheme in ("https", "wss"),
                 self._ssl,
                 proxy,
-                self.proxy_auth,
+                None if proxy is None else self.proxy_auth,
                 None if proxy is None or not headers else tuple(headers.items()),
                 self._server_hostname,
                 self._needs_tunnel(),
