@@ -61,6 +61,8 @@ async def send_pieces(wire: Wire, octets: bytes) -> None:
         if wire.reader._eof:  # type: ignore[attr-defined]  # nothing tells without waiting
             break
         wire.send(octets[at : at + size])
+        # In the first turn the server learns of it, in the second it has read it.
+        await asyncio.sleep(0)
         await asyncio.sleep(0)
 
 

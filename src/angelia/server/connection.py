@@ -228,10 +228,10 @@ class ServerConnection(asyncio.Protocol):
             if cancels and self._task is not None:
                 self._task.cancel()
         if self._task is None:
-            self._server.forget(self)
+            self._forget()
         else:
             # Also if it is cancelled before it has begun.
-            self._task.add_done_callback(lambda _: self._server.forget(self))
+            self._task.add_done_callback(lambda _: self._forget())
 
     def pause_writing(self) -> None:
         self._writing_paused = True
@@ -241,6 +241,11 @@ class ServerConnection(asyncio.Protocol):
         for waiter in self._drain_waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _forget(self) -> None:
+        """All is over. What is left is no cycle: it goes without the collector."""
+        self._exchange = None
+        self._server.forget(self)
 
     # --- requests ------------------------------------------------------------------------------
 
@@ -339,12 +344,14 @@ class ServerConnection(asyncio.Protocol):
             raise
         finally:
             exchange.ended = True
+            if not exchange.complete:
+                exchange.abandon()
             if request._post is not None:
                 request.close()
             self._task = None
             if self._socket is None:
                 # The server waits for handlers whose clients have gone, too.
-                self._server.forget(self)
+                self._forget()
         if log is not None:
             log.log(request, response, self.loop.time() - started)
         self._finished(exchange)
@@ -628,6 +635,7 @@ class ServerConnection(asyncio.Protocol):
         self._sending()
         core = self.core
         core.send_head(exchange.stream_id, head, end=False)
+        exchange.head_sent = head.status
         core.send_content(exchange.stream_id, content, end=True)
         self.batch.add(self)
 
@@ -659,6 +667,12 @@ class ServerConnection(asyncio.Protocol):
             sent = await self.loop.sendfile(socket, file, start, size, fallback=False)
         except (asyncio.SendfileNotAvailableError, NotImplementedError):
             return 0
+        except OSError as error:
+            if isinstance(error, ConnectionError):
+                # The transport would learn of it later.
+                self.abort()
+            # With its traceback it would be in a cycle with a future of the loop, and we as well.
+            raise error.with_traceback(None) from None
         self.core.count_content(exchange.stream_id, sent)
         return sent
 

@@ -238,12 +238,21 @@ class ServerExchange:
         """What came cannot be decoded, or not within the limit."""
         self.fail(HTTPException(error.status, str(error), close=True))
 
+    def abandon(self) -> None:
+        """The request has been answered before all of it came: what does come is thrown away."""
+        self._set_error(
+            RuntimeError("the request has been answered, its body is not read any more")
+        )
+
     def fail(self, error: BaseException) -> None:
         """No more of the request will come: whoever reads it, or writes, gets `error`."""
+        self.tell_disconnected()
+        self._set_error(error)
+
+    def _set_error(self, error: BaseException) -> None:
         if self._error is not None:
             return
         self._error = error
-        self.tell_disconnected()
         stream = self._content
         if stream is not None and not stream.is_eof():
             stream.set_exception(duplicate(error))
@@ -320,7 +329,6 @@ class ServerExchange:
     def send_whole(self, head: ResponseHead, content: Buffer) -> None:
         """Send a response whose content is at hand: one write."""
         self.connection.send_whole(self, head, content)
-        self.head_sent = head.status
         self.output_size = len(content)
 
     async def send_file(self, file: BinaryIO, start: int, size: int) -> int:

@@ -86,6 +86,9 @@ class FileResponse(StreamResponse):
         except asyncio.CancelledError:
             opening.add_done_callback(_close_opened)
             raise
+        finally:
+            # Where it failed, its error knows this frame.
+            del opening
         try:
             await self._send_opened(request, opened)
         finally:

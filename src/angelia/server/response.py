@@ -472,7 +472,10 @@ class StreamResponse:
                 headers.popall("Transfer-Encoding", None)
         else:
             if length is not None and self._compressor is None:
-                headers.setdefault("Content-Length", str(length))
+                announced = headers.setdefault("Content-Length", str(length))
+                # RFC 9110 §8.6: to HEAD, the length that a GET would have.
+                if announced != str(length) and request.method != "HEAD":
+                    raise ValueError(f"Content-Length is {announced!r} for {length} bytes")
             if "Content-Length" not in headers and request.version is HttpVersion11:
                 headers.setdefault("Transfer-Encoding", "chunked")
             if length != 0:
