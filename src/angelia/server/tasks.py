@@ -166,6 +166,8 @@ class _KeptTask:
                     cancelled = error
                 if self._rest is not None:
                     rest, self._rest = _rest(*self._rest, cancelled), None
+                    # An error knows the frames that it comes through: these are not to know it.
+                    cancelled = None
                     self._waker = self._loop.create_future()
                     await rest
                     del rest
@@ -195,6 +197,7 @@ def _rest(
     error: BaseException | None = None
     if cancelled is not None and not (is_future and awaited.cancel()):
         error = cancelled
+    cancelled = None
     # A turn of the loop, which None stands for, has gone by already.
     waiting = awaited is not None and error is None
     if waiting and is_future:
@@ -208,12 +211,16 @@ def _rest(
                 except BaseException as thrown:  # noqa: BLE001 - the handler gets it
                     error = thrown
             waiting = True
+            # The future holds the error, whose traceback holds this frame.
+            awaited = None
             if error is None:
                 awaited = run(send, None)
             else:
                 given, error = error, None
-                awaited = run(throw, given)
-                del given
+                try:
+                    awaited = run(throw, given)
+                finally:
+                    del given
     except StopIteration:
         return
 
