@@ -344,9 +344,8 @@ class ServerConnection(asyncio.Protocol):
             raise
         finally:
             exchange.ended = True
-            if not exchange.complete:
+            if not exchange.complete or request._post is not None:
                 exchange.abandon()
-            if request._post is not None:
                 request.close()
             self._task = None
             if self._socket is None:

@@ -239,7 +239,9 @@ class ServerExchange:
         self.fail(HTTPException(error.status, str(error), close=True))
 
     def abandon(self) -> None:
-        """The request has been answered before all of it came: what does come is thrown away."""
+        """The request has been answered: what of it is still to come is thrown away."""
+        if self.complete:
+            return
         self._set_error(
             RuntimeError("the request has been answered, its body is not read any more")
         )

@@ -181,6 +181,8 @@ class _KeptTask:
                     return
         finally:
             self._tasks.forget(self)
+            # A cancelled task keeps the error, which knows this frame.
+            del task, self.task
 
 
 @coroutine
