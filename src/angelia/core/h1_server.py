@@ -104,30 +104,31 @@ _STATUSES_APART: Final = frozenset({204, 205, 304})
 class Backlog:
     """Octets behind the request under way. Each is copied a bounded number of times."""
 
-    __slots__ = ("_at", "_data", "_more")
+    __slots__ = ("_at", "_more", "data")
 
     def __init__(self) -> None:
-        self._data = b""
+        # Empty where nothing is kept.
+        self.data = b""
         self._at = 0
         self._more = bytearray()
 
     @property
     def size(self) -> int:
-        return len(self._data) - self._at + len(self._more)
+        return len(self.data) - self._at + len(self._more)
 
     def add(self, data: bytes, at: int = 0) -> None:
         """Keep ``data[at:]``."""
-        if self._data:
+        if self.data:
             self._more += memoryview(data)[at:]
         elif at * 2 < len(data):
-            self._data, self._at = data, at
+            self.data, self._at = data, at
         else:
             # No large buffer is held for a little at its end.
-            self._data, self._at = data[at:], 0
+            self.data, self._at = data[at:], 0
 
     def take(self) -> tuple[bytes, int]:
         """All that was kept, as octets and where they begin."""
-        data, at = self._data, self._at
+        data, at = self.data, self._at
         if self._more:
             data, at = data[at:] + self._more, 0
         self.clear()
@@ -135,7 +136,7 @@ class Backlog:
 
     def clear(self) -> None:
         """Forget it."""
-        self._data, self._at = b"", 0
+        self.data, self._at = b"", 0
         self._more.clear()
 
 
@@ -324,7 +325,7 @@ class H1ServerConnection:
         if self._receiving is _DONE:
             self._request = None
             self._sending = _IDLE
-            self._receiving = _HEAD if self._backlog.size else _IDLE
+            self._receiving = _HEAD if self._backlog.data else _IDLE
         else:
             self._sending = _DONE
         return True

@@ -179,7 +179,13 @@ class ServerConnection(asyncio.Protocol):
             return
         received = core.receive_request(data)
         if isinstance(received, RequestHead):
-            self._begin(received).complete = True
+            # As in `_begin`. A core that was idle is persistent.
+            self._due = None
+            self._partial = False
+            self.served += 1
+            begun = ServerExchange(self, received, not self._closing)
+            begun.complete = True
+            self._exchange = self._begun = begun
             self._answer()
             return
         self._dispatch(received)
@@ -263,14 +269,13 @@ class ServerConnection(asyncio.Protocol):
             else:
                 self._receive_end(exchange, event)  # type: ignore[arg-type]  # as above
 
-    def _begin(self, head: RequestHead) -> ServerExchange:
+    def _begin(self, head: RequestHead) -> None:
         self._due = None
         self._partial = False
         self.served += 1
-        exchange = self._exchange = self._begun = ServerExchange(
+        self._exchange = self._begun = ServerExchange(
             self, head, self.core.persistent and not self._closing
         )
-        return exchange
 
     def _answer(self) -> None:
         """Call the handler for the request that has begun, and for those that follow it."""
@@ -411,7 +416,12 @@ class ServerConnection(asyncio.Protocol):
             self._exchange = None
             if self._held:
                 self._resume()
-            self._wait_for(self.options.keepalive_timeout)
+            seconds = self.options.keepalive_timeout
+            due = self.loop.time() + seconds
+            if seconds and self._timer is not None and self._ticks_at <= due:
+                self._due = due
+            else:
+                self._wait_for(seconds)
             return
         if not self.is_open:
             return

@@ -682,7 +682,7 @@ class Response(StreamResponse):
             or self._cookies is not None
             or self._force_close
             or type(body) is not bytes
-            or has_no_content(self._status)
+            or self._status < 200
         ):
             self._send_at_once(request)
             return True
