@@ -19,6 +19,9 @@ from peers.raw import RawServer, read_head, read_request, response
 
 OK = response(b"ok")
 
+# Longer than the test may take: what waits so long fails it.
+FOR_EVER = 3600
+
 
 async def turns(count: int) -> None:
     for _ in range(count):
@@ -84,7 +87,6 @@ class TestClose:
         self, is_tls: bool, client_ssl: ssl.SSLContext, server_ssl: ssl.SSLContext
     ) -> None:
         """When `close` returns, the sockets of idle connections are closed, TLS or not."""
-        loop = asyncio.get_running_loop()
         everybody = Barrier(4)
 
         async def together(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -96,7 +98,8 @@ class TestClose:
 
         async with RawServer(together, tls=server_ssl if is_tls else None) as server:
             before = sockets()
-            session = angelia.ClientSession(connector=angelia.TCPConnector(ssl=client_ssl))
+            connector = angelia.TCPConnector(ssl=client_ssl, ssl_shutdown_timeout=FOR_EVER)
+            session = angelia.ClientSession(connector=connector)
             responses = await asyncio.gather(*(session.get(server.url) for _ in range(4)))
             for resp in responses:
                 assert await resp.read() == b"ok"
@@ -104,10 +107,8 @@ class TestClose:
             # As many ends of the client's as of the server's.
             ours = sockets() - before
             assert len(ours) == 8
-            begun = loop.time()
+            # Nothing has to be waited for until its time is over.
             await session.close()
-            # Nothing had to be waited for until its time was over.
-            assert loop.time() - begun < 0.9
             assert len(ours & sockets()) <= 4
             await server.wait_all_closed()
             assert not ours & sockets()
@@ -128,9 +129,9 @@ class TestClose:
             begun.set()
             await script(reader, writer)
 
-        loop = asyncio.get_running_loop()
         async with RawServer(watched) as server:
-            session = angelia.ClientSession()
+            connector = angelia.TCPConnector(ssl_shutdown_timeout=FOR_EVER)
+            session = angelia.ClientSession(connector=connector)
 
             async def call() -> None:
                 data = {"GET": None, "POST": bytes(16 * 1024 * 1024), "PUT": endless()}[method]
@@ -140,9 +141,7 @@ class TestClose:
             task = asyncio.ensure_future(call())
             await begun.wait()
             await turns(50)
-            time = loop.time()
             await session.close()
-            assert loop.time() - time < 0.9
             with pytest.raises(angelia.ClientConnectionError):
                 await task
 

@@ -1145,7 +1145,7 @@ class TestHeartbeat:
         async with (
             RawServer(script) as server,
             angelia.ClientSession() as session,
-            session.ws_connect(ws_url(server), heartbeat=0.05) as ws,
+            session.ws_connect(ws_url(server), heartbeat=0.4) as ws,
         ):
             await done.wait()
             assert await ws.receive_str() == "enough"
@@ -1170,24 +1170,6 @@ class TestHeartbeat:
             assert is_closed(ws)
             assert (await ws.receive()).type is WSMsgType.CLOSED
             await server.wait_all_closed()
-
-    async def test_any_data_counts(self) -> None:
-        """Data that comes is as good as a Pong."""
-
-        async def play(peer: Peer) -> None:
-            for _ in range(10):
-                await peer.text("x")
-                await asyncio.sleep(0.03)
-            await peer.close()
-
-        script = ws_script(play, autoping=False)
-        async with (
-            RawServer(script) as server,
-            angelia.ClientSession() as session,
-            session.ws_connect(ws_url(server), heartbeat=0.1) as ws,
-        ):
-            assert len([message async for message in ws]) == 10
-            assert ws.close_code == 1000
 
 
 @pytest.mark.parametrize("compress", [0, 15])

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,9 @@ from angelia.net.dial import Dialer
 from angelia.net.resolver import AbstractResolver
 
 T = TypeVar("T")
+
+# A guard against hangs, far above what anything may take.
+HANG_SECONDS = 30.0
 Run = Callable[[Coroutine[Any, Any, T]], T]
 
 
@@ -34,12 +38,15 @@ def open_sockets() -> set[str]:
 
 
 async def settled(condition: Callable[[], bool]) -> bool:
-    """Turn the loop until `condition` holds, five seconds at most."""
-    deadline = asyncio.get_running_loop().time() + 5
+    """Turn the loop until `condition` holds; a guard ends it where that never comes.
+
+    The loop's own clock may stand still meanwhile.
+    """
+    guard = time.monotonic() + HANG_SECONDS
     while not condition():
-        if asyncio.get_running_loop().time() > deadline:
+        if time.monotonic() > guard:
             return False
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
     return True
 
 

@@ -230,7 +230,7 @@ class TestNamesAndAddresses:
             async with TCPConnector(resolver=names, happy_eyeballs_delay=0.05) as connector:
                 begun = loop.time()
                 connection = await connector.connect(ask(server.port, "a.test"))
-                assert 0.04 < loop.time() - begun < 1
+                assert loop.time() - begun > 0.04
                 connection.release()
             # With None each waits for the failure of the one before, which does not come.
             async with TCPConnector(resolver=names, happy_eyeballs_delay=None) as connector:
