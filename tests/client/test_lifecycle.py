@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import gc
 import ssl
 import sys
 import textwrap
+import threading
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -245,6 +247,29 @@ class TestLoops:
 
         connector = asyncio.run(make())
         asyncio.run(use(connector))
+
+    def test_loops_of_several_threads(self, server_ssl: ssl.SSLContext) -> None:
+        """Each thread has a loop and a session; the default TLS context belongs to all."""
+        together = threading.Barrier(3)
+
+        async def run() -> list[bytes]:
+            async with (
+                RawServer([OK] * 4, tls=server_ssl, close_each=True) as server,
+                angelia.ClientSession() as session,
+            ):
+                found = []
+                for _ in range(4):
+                    async with session.get(server.url, ssl=False) as resp:
+                        found.append(await resp.read())
+                return found
+
+        def thread() -> list[bytes]:
+            together.wait()
+            return asyncio.run(run())
+
+        with concurrent.futures.ThreadPoolExecutor(3) as executor:
+            threads = [executor.submit(thread) for _ in range(3)]
+            assert [each.result() for each in threads] == [[b"ok"] * 4] * 3
 
     def test_session_of_another_loop(self) -> None:
         """A session of a loop that is gone fails in another one, soon and with an error."""

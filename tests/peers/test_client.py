@@ -13,6 +13,8 @@ import pytest
 
 import angelia
 from peers.process import free_port
+from peers.raw import RawServer
+from peers.ws import echo, ws_script
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -211,6 +213,44 @@ class TestProxies:
                 assert (await resp.json())["path"] == "/any"
             async with session.get(nginx.https_url, proxy=proxy.url, ssl=client_ssl) as resp:
                 assert resp.headers["Server"].startswith("nginx")
+
+    async def test_over_tls(
+        self, squid: HTTPProxy, uvicorn_url: URL, nginx: Nginx, client_ssl: ssl.SSLContext
+    ) -> None:
+        """A proxy may be reached with TLS, which a tunnel's TLS then runs through."""
+        async with (
+            angelia.TCPConnector(proxy_ssl=client_ssl) as connector,
+            angelia.ClientSession(connector=connector, proxy=squid.https_url) as session,
+        ):
+            for _ in range(2):
+                async with session.get(uvicorn_url / "any") as resp:
+                    assert (await resp.json())["path"] == "/any"
+                async with session.get(nginx.https_url, ssl=client_ssl) as resp:
+                    assert resp.headers["Server"].startswith("nginx")
+                    await resp.read()
+            assert connector.stats().idle == 2
+
+    @pytest.mark.parametrize("which", ["squid", "proxy_py"])
+    @pytest.mark.parametrize("scheme", ["ws", "wss"])
+    async def test_websocket(
+        self,
+        which: str,
+        scheme: str,
+        request: pytest.FixtureRequest,
+        server_ssl: ssl.SSLContext,
+        client_ssl: ssl.SSLContext,
+    ) -> None:
+        """A WebSocket goes through a tunnel of the proxy, TLS or not."""
+        proxy: HTTPProxy = request.getfixturevalue(which)
+        tls = server_ssl if scheme == "wss" else None
+        async with (
+            RawServer(ws_script(echo), tls=tls) as server,
+            angelia.ClientSession(proxy=proxy.url) as session,
+            session.ws_connect(server.url.with_scheme(scheme), ssl=client_ssl) as ws,
+        ):
+            for text in ("a", "b" * 100_000):
+                await ws.send_str(text)
+                assert await ws.receive_str() == text
 
     async def test_credentials(
         self, squid: HTTPProxy, uvicorn_url: URL, nginx: Nginx, client_ssl: ssl.SSLContext

@@ -974,8 +974,8 @@ def _may_repeat(
     request: ClientRequest, exchange: Exchange, error: BaseException, reused: bool
 ) -> bool:
     """Whether a request that failed may be sent once more by itself."""
-    # RFC 9110 §9.2.2: only idempotent methods. The connection had served before and died before the
-    # first octet of this response: the server closed it under our hands.
+    # RFC 9110 §9.2.2: only idempotent methods. The connection had served before and died before
+    # this response had a head: the server closed it under our hands.
     return (
         reused
         and not exchange.started
