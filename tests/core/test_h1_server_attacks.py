@@ -479,7 +479,7 @@ class TestPipelines:
         connection = H1ServerConnection()
         connection.receive_data(with_fields(b"Content-Length: 100000") + b"x" * 100_000 + GET)
         assert connection._backlog.size == len(GET)
-        assert len(connection._backlog._data) == len(GET)
+        assert len(connection._backlog.data) == len(GET)
 
     def test_dribbled(self) -> None:
         """Octet by octet, while answers go out now and then."""
