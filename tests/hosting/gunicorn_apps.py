@@ -1,0 +1,73 @@
+"""What gunicorn serves in the tests: a handler and a WSGI application, each with slow answers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import angelia
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+# Long enough to be under way when a signal comes; nothing depends on how long it is.
+SLOW = 0.3
+
+
+class Handler:
+    """A handler that is entered and left, and tells of it by files."""
+
+    async def __aenter__(self) -> None:
+        self._note("entered")
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._note("left")
+
+    def _note(self, word: str) -> None:
+        with Path("notes").open("a") as file:
+            file.write(f"{word} {os.getpid()}\n")
+
+    async def __call__(self, request: angelia.Request) -> angelia.StreamResponse:
+        if request.path == "/slow":
+            await asyncio.sleep(SLOW)
+        if request.path == "/stuck":
+            await asyncio.sleep(3600)
+        scheme = request.scheme
+        return angelia.Response(text=f"handler {os.getpid()} {type(_loop()).__module__} {scheme}")
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
+
+
+handler = Handler()
+
+
+def wsgi(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(SLOW)
+    body = (
+        f"wsgi {os.getpid()} {environ['wsgi.multiprocess']} {environ['wsgi.url_scheme']}".encode()
+    )
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+class Failing(Handler):
+    """A handler that cannot begin."""
+
+    async def __aenter__(self) -> None:
+        raise LookupError("no database")
+
+
+failing = Failing()
