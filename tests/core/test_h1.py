@@ -73,7 +73,7 @@ class TestResponses:
         """The way for the usual response is a shorter one to the same events and the same state."""
         connection = answered(case)
         events = feed(connection, [case.wire], eof=case.eof)
-        monkeypatch.setattr(H1ClientConnection, "_receive_whole", lambda *args: False)
+        monkeypatch.setattr(H1ClientConnection, "_receive_whole", lambda *args: None)
         general = answered(case)
         expected = feed(general, [case.wire], eof=case.eof)
         assert events == expected

@@ -86,13 +86,13 @@ class CookieStore:
 
     __slots__ = (
         "_clock",
-        "_count",
         "_deadlines",
         "_domains",
         "_max_per_domain",
         "_max_total",
         "_plain",
         "_secure",
+        "count",
         "version",
     )
 
@@ -100,7 +100,7 @@ class CookieStore:
         self._max_per_domain = max_per_domain
         self._max_total = max_total
         self._domains: dict[str, dict[tuple[str, str], StoredCookie]] = {}
-        self._count = 0
+        self.count = 0
         self._clock = 0
         # Another number whenever a cookie came or went.
         self.version = 0
@@ -111,7 +111,7 @@ class CookieStore:
         self._deadlines: list[tuple[float, int, StoredCookie]] = []
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def __iter__(self) -> Iterator[StoredCookie]:
         """All cookies, of which some may be gone before the iteration ends."""
@@ -139,7 +139,7 @@ class CookieStore:
         group = self._domains.setdefault(cookie.domain, {})
         old = group.get(key)
         if old is None:
-            self._count += 1
+            self.count += 1
         else:
             # RFC 6265 §5.3 (11.3): a cookie stays as old as it was.
             cookie.created = old.created
@@ -149,7 +149,7 @@ class CookieStore:
         if cookie.expires is not None:
             heapq.heappush(self._deadlines, (cookie.expires, self._clock, cookie))
             self._compact()
-        if len(group) > self._max_per_domain or self._count > self._max_total:
+        if len(group) > self._max_per_domain or self.count > self._max_total:
             self._evict(group, now)
 
     def touch(self, cookie: StoredCookie) -> None:
@@ -164,7 +164,7 @@ class CookieStore:
         group = self._domains[cookie.domain]
         del group[cookie.path, cookie.name]
         del self._order(cookie)[cookie]
-        self._count -= 1
+        self.count -= 1
         if not group:
             del self._domains[cookie.domain]
 
@@ -181,7 +181,7 @@ class CookieStore:
         self._plain.clear()
         self._secure.clear()
         self._deadlines.clear()
-        self._count = 0
+        self.count = 0
 
     def expire(self, now: float) -> None:
         """Forget the cookies whose deadline has come."""
@@ -208,11 +208,11 @@ class CookieStore:
         self.expire(now)
         while len(group) > self._max_per_domain:
             self.remove(min(group.values(), key=lambda cookie: (cookie.secure, cookie.used)))
-        while self._count > self._max_total:
+        while self.count > self._max_total:
             self.remove(next(iter(self._plain or self._secure)))
 
     def _compact(self) -> None:
         """Drop the deadlines of cookies that are gone, once they are the larger part."""
-        if len(self._deadlines) > 2 * self._count + _SPARE_DEADLINES:
+        if len(self._deadlines) > 2 * self.count + _SPARE_DEADLINES:
             self._deadlines = [entry for entry in self._deadlines if self._has(entry[2])]
             heapq.heapify(self._deadlines)

@@ -259,6 +259,10 @@ class CookieJar(AbstractCookieJar):
             if cookie.host_only
         )
 
+    def __bool__(self) -> bool:
+        # Sessions ask before each request: a jar that never had a cookie answers at once.
+        return self._store.count > 0 and len(self) > 0
+
     def __len__(self) -> int:
         if self._store.has_deadlines:
             self._store.expire(self._now())

@@ -21,7 +21,7 @@ from angelia.client.cookies import request_cookie_header
 from angelia.core.auth import BasicAuth
 from angelia.core.coding import available_codings
 from angelia.core.cookies import merge_cookie_headers
-from angelia.core.h1_wire import HeaderBlock, request_line
+from angelia.core.h1_wire import HeaderBlock, SealedHead, request_line
 from angelia.core.interface import HttpVersion, HttpVersion10, HttpVersion11, RequestHead
 from angelia.errors import ClientPayloadError, InvalidUrlClientError, LocalProtocolError
 from angelia.net.addresses import check_host
@@ -136,7 +136,7 @@ class RequestPlan:
     more. `key` is that of a direct connection with default TLS.
     """
 
-    __slots__ = ("block", "key", "original_url", "target", "url")
+    __slots__ = ("_heads", "block", "key", "original_url", "target", "url")
 
     def __init__(self, url: URL, block: HeaderBlock) -> None:
         # A request of the ordinary kind makes the checks, and has the answers.
@@ -147,6 +147,14 @@ class RequestPlan:
         _check_request_line("GET", self.target, HttpVersion11)
         self.key = request.connection_key
         self.block = block if request.auth is None else None
+        self._heads: dict[str, SealedHead] = {}
+
+    def head(self, method: str) -> SealedHead | None:
+        """The whole head, if it is of the usual kind."""
+        head = self._heads.get(method)
+        if head is None and method in GET_METHODS and self.block is not None and self.block.plain:
+            head = self._heads[method] = SealedHead(method, self.target, self.block)
+        return head
 
 
 class ClientRequest:
@@ -174,6 +182,7 @@ class ClientRequest:
     _force_close = False
     _headers: CIMultiDict[str] | None = None
     _key: ConnectionKey | None = None
+    _plan: RequestPlan | None = None
     _sealed: RequestHead | None = None
     _server_hostname: str | None = None
     _skip_auto_headers: CIMultiDict[None] | None = None
@@ -285,6 +294,7 @@ class ClientRequest:
         self.deadline = timer
         self._session = session
         self.traces = traces
+        self._plan = plan
         self._block = plan.block
         self._key = plan.key
         self._target = plan.target
@@ -676,6 +686,14 @@ class ClientRequest:
         if body is None:
             if self.traces:
                 return False
+            plan = self._plan
+            if (
+                plan is not None
+                and self._block is plan.block
+                and (sealed := plan.head(self.method)) is not None
+            ):
+                exchange.send_sealed(sealed)
+                return True
             try:
                 exchange.send_head(self._head(), end=True)
             except LocalProtocolError as error:

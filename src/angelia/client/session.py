@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from multidict import CIMultiDict, getversion
 from yarl import URL
@@ -611,7 +611,7 @@ class ClientSession(SessionSettings):
             proxy_auth = self._default_proxy_auth
         headers = hop.headers
         cookie_header = ""
-        if len(self._cookie_jar) or hop.cookies:
+        if self._cookie_jar or hop.cookies:
             cookie_header = self._cookie_header(url, hop.cookies)
         if headers is None:
             if (
@@ -657,7 +657,7 @@ class ClientSession(SessionSettings):
 
     def _plan(self, url: URL) -> RequestPlan:
         """What a plain request for `url` says."""
-        version = getversion(cast(Any, self._default_headers))
+        version = getversion(self._default_headers)  # type: ignore[arg-type]  # it takes values of any type
         if version != self._plans_version:
             self._plans.clear()
             self._blocks.clear()
@@ -725,7 +725,8 @@ class ClientSession(SessionSettings):
             reused = transport.served > 1
             try:
                 if deadline is not None:
-                    deadline.check()
+                    if deadline.expired:
+                        deadline.check()
                     deadline.target = exchange
                 sock_read = call.timeout.sock_read
                 if not request.send_now(exchange):

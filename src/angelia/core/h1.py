@@ -38,6 +38,7 @@ from angelia.core.h1_wire import (
     HeadBuffer,
     HeaderBlock,
     HeadLimits,
+    SealedHead,
     excerpt,
     group_fields,
     parse_response_head,
@@ -195,6 +196,15 @@ class H1ClientConnection:
         self._writer = None if end else writer
         self._sending = _DONE if end else _CONTENT
 
+    def send_sealed(self, stream_id: int, head: SealedHead) -> None:
+        """Send the head of a request without content that was checked and serialized before."""
+        if self._sending is not _HEAD or stream_id != self._stream_id:
+            raise LocalProtocolError(f"no head can be sent for exchange {stream_id} on {self!r}")
+        self._upgrade_asked = self._close_asked = False
+        self._method = head.method
+        self._outbox.append(head.wire)
+        self._sending = _DONE
+
     def send_content(self, stream_id: int, data: Buffer, *, end: bool) -> None:
         """Send content; LocalProtocolError, and nothing of it sent, where it breaks the framing."""
         writer = self._writer
@@ -229,12 +239,26 @@ class H1ClientConnection:
         """HTTP/1.1 has no windows."""
 
     def receive_data(self, data: bytes) -> list[Event]:
+        received = self.receive_response(data)
+        if type(received) is not tuple:
+            return received  # type: ignore[return-value]  # mypy does not follow type()
+        head, content = received
+        stream_id = head.stream_id
+        if not content:
+            return [head, End(stream_id)]
+        return [head, Content(stream_id, content), End(stream_id)]
+
+    def receive_response(self, data: bytes) -> tuple[ResponseHead, bytes] | list[Event]:
+        """As `receive_data`, but for the usual response: its head and content, and no events.
+
+        That is a final one of a known length, which came in one piece, and nothing else with it.
+        """
         events: list[Event] = []
         scanned = None
         if self._receiving is _HEAD and not self._head.octets:
             scanned = self._scan(data, 0)
-            if scanned is not None and self._receive_whole(data, scanned, events):
-                return events
+            if scanned is not None and (whole := self._receive_whole(data, scanned)) is not None:
+                return whole
         try:
             self._receive(data, scanned, events)
         except RemoteProtocolError as error:
@@ -264,10 +288,12 @@ class H1ClientConnection:
             data, position, limits.max_line_size, limits.max_field_size, limits.max_headers
         )
 
-    def _receive_whole(self, data: bytes, scanned: ResponseScan, events: list[Event]) -> bool:
+    def _receive_whole(
+        self, data: bytes, scanned: ResponseScan
+    ) -> tuple[ResponseHead, bytes] | None:
         """The usual response: head and content of a known length, all in one read, and no more.
 
-        What follows is a shorter way to what `_receive` would do; False leaves it to that.
+        What follows is a shorter way to what `_receive` would do; None leaves it to that.
         """
         end, minor, status, reason, fields, special = scanned
         length = special.get("content-length")
@@ -284,18 +310,14 @@ class H1ClientConnection:
             or length != str(len(data) - end)
             or end > MIN_HEAD_SIZE
         ):
-            return False
-        stream_id = self._stream_id
+            return None
         raw = data[:end]
-        events.append(ResponseHead(status, reason, fields, HttpVersion11, stream_id, raw, special))
-        if end < len(data):
-            events.append(Content(stream_id, data[end:]))
-        events.append(End(stream_id))
+        head = ResponseHead(status, reason, fields, HttpVersion11, self._stream_id, raw, special)
         if self._close_asked:
             self._close()
         else:
             self._sending = self._receiving = _IDLE
-        return True
+        return head, data[end:]
 
     def _receive(self, data: bytes, scanned: ResponseScan | None, events: list[Event]) -> None:
         position = 0

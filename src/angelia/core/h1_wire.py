@@ -40,6 +40,7 @@ __all__ = (
     "HeadLimits",
     "HeaderBlock",
     "ReadyHead",
+    "SealedHead",
     "excerpt",
     "group_fields",
     "parse_fields",
@@ -134,6 +135,21 @@ class HeaderBlock(Sequence[tuple[str, str]]):
     def __getitem__(self, index: slice) -> tuple[tuple[str, str], ...]: ...
     def __getitem__(self, index: int | slice) -> Any:
         return self.pairs[index]
+
+
+class SealedHead:
+    """The whole head of a request without content: checked and serialized once, sent many times.
+
+    LocalProtocolError for what cannot be sent, and for fields that are not `plain`.
+    """
+
+    __slots__ = ("method", "wire")
+
+    def __init__(self, method: str, target: str, block: HeaderBlock) -> None:
+        if not block.plain:
+            raise LocalProtocolError(f"not the fields of a usual request: {block.special}")
+        self.method = method
+        self.wire = serialize_request_head(RequestHead(method, target, block))
 
 
 class ReadyHead:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
 from angelia.core.coding import make_decoder
+from angelia.core.h1_wire import SealedHead
 from angelia.core.interface import Buffer, Content, End, Event, RequestHead, ResponseHead
 from angelia.errors import (
     ClientConnectionError,
@@ -156,6 +157,14 @@ class Exchange:
             self.sent = True
             transport.flush_soon()
 
+    def send_sealed(self, head: SealedHead) -> None:
+        """Send a request that is a head, serialized before, and nothing else."""
+        if self.ended:
+            raise ClientConnectionResetError("Cannot write to closing transport")
+        self.transport.flush_soon()
+        self.transport.core.send_sealed(self.stream_id, head)
+        self.sent = True
+
     def send_content(self, data: Buffer, *, end: bool) -> None:
         """Send content of the request; ClientConnectionResetError if nobody takes it any more."""
         if self.ended or not self.transport.is_open:
@@ -258,6 +267,38 @@ class Exchange:
             self._receive_end()
         else:
             self._fail(event.error)  # type: ignore[union-attr]  # as above
+
+    def receive_whole(self, head: ResponseHead, content: bytes) -> None:
+        """Take a final response that came in one read: what its events would do, in one go."""
+        if (
+            "content-encoding" in head.special
+            or self._continue_waiter is not None
+            or self._content is not None
+            or self._upload is not None
+            or self.ended
+        ):
+            self._receive_head(head)
+            if content:
+                self._receive_content(Content(self.stream_id, content))
+            self._receive_end()
+            return
+        transport = self.transport
+        self.started = True
+        self.head = head
+        self.head_at = self.ended_at = transport.received_at
+        if content:
+            self._first = content
+            self._unacknowledged = len(content)
+        waiter = self._head_waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(head)
+        self.ended = True
+        if self._read_timer is not None:
+            self._stop_read_timeout()
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        self._finish()
 
     def _receive_head(self, head: ResponseHead) -> None:
         self.started = True
@@ -510,10 +551,13 @@ class Exchange:
 
     def _finish_if_done(self) -> None:
         if self.ended and self._upload is None:
-            core = self.transport.core
-            if not core.available_streams:
-                self.transport.close()
-            self.transport.remove(self)
+            self._finish()
+
+    def _finish(self) -> None:
+        transport = self.transport
+        if not transport.core.available_streams:
+            transport.close()
+        transport.remove(self)
 
     def _set_error(self, error: BaseException) -> None:
         if self._error is not None:

@@ -147,13 +147,13 @@ class Transport(asyncio.Protocol):
     def is_open(self) -> bool:
         """Whether octets can still be exchanged."""
         socket = self._socket
-        return socket is not None and not self._lost and not socket.is_closing()
+        return socket is not None and not socket.is_closing()
 
     @property
     def has_unsent(self) -> bool:
         """Whether the event loop holds octets that the socket has not taken."""
         socket = self._socket
-        return socket is not None and not self._lost and socket.get_write_buffer_size() > 0
+        return socket is not None and socket.get_write_buffer_size() > 0
 
     @property
     def writing_paused(self) -> bool:
@@ -163,7 +163,8 @@ class Transport(asyncio.Protocol):
     @property
     def available_streams(self) -> int:
         """How many exchanges may begin now."""
-        return self.core.available_streams if self.is_open else 0
+        socket = self._socket
+        return 0 if socket is None or socket.is_closing() else self.core.available_streams
 
     @property
     def socket_transport(self) -> asyncio.Transport | None:
@@ -182,7 +183,14 @@ class Transport(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.received_at = self.loop.time()
-        self._dispatch(self.core.receive_data(data))
+        received = self.core.receive_response(data)
+        if type(received) is not tuple:
+            self._dispatch(received)  # type: ignore[arg-type]  # mypy does not follow type()
+            return
+        head, content = received
+        exchange = self.exchanges.get(head.stream_id)
+        if exchange is not None:
+            exchange.receive_whole(head, content)
 
     def eof_received(self) -> bool:
         self._dispatch(self.core.receive_eof())
@@ -273,19 +281,9 @@ class Transport(asyncio.Protocol):
     def flush_soon(self) -> None:
         """Write what the core wants to send at the end of this turn, with other connections."""
         socket = self._socket
-        if socket is None or self._lost or socket.is_closing():
+        if socket is None or socket.is_closing():
             raise ClientConnectionResetError("Cannot write to closing transport")
         self.batch.add(self)
-
-    def flush_open(self) -> None:
-        """As `flush`, but nothing where the socket is open no more."""
-        socket = self._socket
-        if socket is not None and not self._lost and not socket.is_closing():
-            buffers = self.core.data_to_send()
-            if len(buffers) == 1:
-                socket.write(buffers[0])
-            elif buffers:
-                write_together(socket, buffers, self.loop)
 
     def flush(self) -> None:
         """Write what the core wants to send: one write for a head and a small body."""
@@ -295,6 +293,18 @@ class Transport(asyncio.Protocol):
         socket = self._socket
         if socket is None or socket.is_closing():
             raise ClientConnectionResetError("Cannot write to closing transport")
+        self._write(socket, buffers)
+
+    def flush_open(self) -> None:
+        """As `flush`; what a closed connection would have sent is lost with it."""
+        socket = self._socket
+        if socket is None or socket.is_closing():
+            return
+        buffers = self.core.data_to_send()
+        if buffers:
+            self._write(socket, buffers)
+
+    def _write(self, socket: asyncio.Transport, buffers: list[Buffer]) -> None:
         if len(buffers) == 1:
             socket.write(buffers[0])
         else:
