@@ -123,6 +123,7 @@ class TestAnyOctets:
     @example(b"\r\n\r\n\r\n", "GET", [1], True)
     @example(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello\r\n\rX", "GET", [43], False)
     @settings(max_examples=400, deadline=None)
+    @example(b"HTTP/1.1 200 OK plus more than a line may have\r\n", "small", [], False)
     def test_events_or_a_failure(
         self, wire: bytes, kind: str, places: list[int], eof: bool
     ) -> None:

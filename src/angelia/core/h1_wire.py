@@ -253,18 +253,34 @@ class HeadBuffer:
             if self._role is Role.SERVER and self._last_line <= start:
                 # An old client may wait for an answer now (RFC 1945 §4.1).
                 _parse_request_line(bytes(octets[start : octets.index(b"\n", start)]), limits)
+            self._check_lines(start, newline, limits)
             self._last_line = newline + 1
         if not limits.lenient and _BARE_CR.search(octets, max(start, self._searched - 1)):
             raise HeadError("head has a bare CR")
         last_line = max(start, self._last_line)
         # The CR of the line's end may be here already, and does not count.
-        size = len(octets) - last_line - 1
-        if last_line == start and size > limits.max_line_size:
-            raise _start_line_too_long(octets[start : start + EXCERPT_SIZE + 1], limits, self._role)
-        if last_line > start and size > limits.max_field_size:
-            raise _field_too_long(bytes(octets[last_line : last_line + 128]), limits)
+        self._check_line(start, last_line, len(octets) - last_line - 1, limits)
         if len(octets) - start > limits.max_head_size:
             raise too_long(limits)
+
+    def _check_lines(self, start: int, newline: int, limits: HeadLimits) -> None:
+        """The lines that are complete now; `newline` ends the last one."""
+        octets = self.octets
+        line = max(start, self._last_line)
+        while line <= newline:
+            end = octets.index(b"\n", line)
+            size = end - line
+            if size and octets[end - 1 : end] == b"\r":
+                size -= 1
+            self._check_line(start, line, size, limits)
+            line = end + 1
+
+    def _check_line(self, start: int, line: int, size: int, limits: HeadLimits) -> None:
+        octets = self.octets
+        if line == start and size > limits.max_line_size:
+            raise _start_line_too_long(octets[start : start + EXCERPT_SIZE + 1], limits, self._role)
+        if line > start and size > limits.max_field_size:
+            raise _field_too_long(bytes(octets[line : line + 128]), limits)
 
 
 def _skip_empty_lines(octets: bytearray, limits: HeadLimits) -> int:
