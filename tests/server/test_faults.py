@@ -202,6 +202,85 @@ class TestSlowClients:
                 assert (await wire.answer()).status == 408
 
 
+async def turns(number: int = 10) -> None:
+    """Let the loop have some turns."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+class TestSlowReaders:
+    """Clients that take little of what they are sent, or nothing."""
+
+    @pytest.mark.parametrize("last", [False, True])
+    async def test_nothing_is_taken(self, last: bool, logged: list[str]) -> None:
+        """Who takes nothing for too long loses the connection, and the handler learns of it."""
+        failed: list[str] = []
+
+        async def handler(request: Request) -> StreamResponse:
+            response = StreamResponse()
+            if last:
+                response.force_close()
+            await response.prepare(request)
+            try:
+                while True:
+                    await response.write(bytes(BUFFER))
+            except ConnectionError as error:
+                failed.append(repr(error))
+                raise
+
+        async with faulty(handler, send_timeout=0.05) as server, narrow(server) as wire:
+            wire.send(GET)
+            # The reader of the test stops at twice its limit.
+            await server.close(60)
+        assert len(failed) == 1
+        assert logged == []
+
+    @pytest.mark.parametrize("size", [BUFFER, MEBI])
+    async def test_answers_are_not_taken(self, size: int) -> None:
+        """Nor do answers that wait for nobody, but a close, hold a connection for ever."""
+
+        async def handler(request: Request) -> StreamResponse:
+            return Response(bytes(size))
+
+        async with (
+            faulty(handler, send_timeout=0.05, keepalive_timeout=0.02) as server,
+            narrow(server) as wire,
+        ):
+            wire.send(GET * 300)
+            await wire.head()
+            await server.close(60)
+
+    @pytest.mark.deadline(1000)
+    async def test_progress(self, monkeypatch: pytest.MonkeyPatch, loop_kind: str) -> None:
+        """Who takes it slowly gets all of it, the end that the handler did not wait for, too."""
+        if loop_kind != "stock":
+            pytest.skip("the clock of this loop cannot be set")
+        loop = asyncio.get_running_loop()
+        clock, later = loop.time, 0.0
+        monkeypatch.setattr(loop, "time", lambda: clock() + later)
+        answered = asyncio.Event()
+
+        async def handler(request: Request) -> StreamResponse:
+            response = StreamResponse()
+            response.force_close()
+            await response.prepare(request)
+            for _ in range(16):
+                await response.write(bytes(BUFFER))
+            answered.set()
+            return response
+
+        async with faulty(handler, send_timeout=50) as server, narrow(server) as wire:
+            wire.send(GET)
+            size = 0
+            while piece := await wire.reader.read(4000):
+                size += len(piece)
+                later += 3.0
+                await turns()
+            assert answered.is_set()
+            assert size > 16 * BUFFER
+            assert later > 150
+
+
 class TestClientsThatGo:
     """Clients that end before their time."""
 

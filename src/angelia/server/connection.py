@@ -24,6 +24,7 @@ from angelia.server.http_exception import HTTPException
 from angelia.server.options import ServerOptions
 from angelia.server.request import Request
 from angelia.server.response import SERVER, Response, StreamResponse, http_now
+from angelia.server.send_watch import SendWatch
 from angelia.server.tasks import HandlerTasks
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class ServerConnection(asyncio.Protocol):
         "_held",
         "_lingering",
         "_partial",
+        "_send_watch",
         "_server",
         "_socket",
         "_starting",
@@ -113,6 +115,7 @@ class ServerConnection(asyncio.Protocol):
         # Reading is paused for a slow reader, or because enough requests wait.
         self._held = False
         self._writing_paused = False
+        self._send_watch: SendWatch | None = None
         self._drain_waiters: set[asyncio.Future[None]] = set()
         # No request will be taken after the one under way.
         self._closing = False
@@ -219,6 +222,7 @@ class ServerConnection(asyncio.Protocol):
         self._socket = None
         self._begun = None
         self._clear_timer()
+        self._stop_watching()
         for waiter in self._drain_waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -241,9 +245,11 @@ class ServerConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writing_paused = True
+        self._watch_sending()
 
     def resume_writing(self) -> None:
         self._writing_paused = False
+        self._stop_watching()
         for waiter in self._drain_waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -557,7 +563,12 @@ class ServerConnection(asyncio.Protocol):
     def _too_slow(self) -> None:
         exchange = self._exchange
         if self._lingering:
-            self.abort()
+            socket = self._socket
+            if socket is not None and socket.get_write_buffer_size() and not socket.is_closing():
+                # The client still takes what was said, and is watched while it does.
+                self._wait_for(CLOSING_TIME)
+            else:
+                self.abort()
         elif exchange is None:
             if self._partial:
                 self._refuse(HTTPException(408, "the request did not come in time"))
@@ -739,6 +750,7 @@ class ServerConnection(asyncio.Protocol):
         # One that asked for 100 and was refused may send all the same.
         self._resume()
         self._wait_for(CLOSING_TIME)
+        self._watch_sending()
 
     def shutdown(self) -> None:
         """Take no more requests; an idle connection closes at once.
@@ -765,6 +777,23 @@ class ServerConnection(asyncio.Protocol):
         if self._socket is not None:
             self._resume()
             self._socket.close()
+            self._watch_sending()
+
+    def _watch_sending(self) -> None:
+        """A client that takes nothing of what is written for too long is not waited for."""
+        socket, seconds, exchange = self._socket, self.options.send_timeout, self._exchange
+        if socket is None or not seconds or self._send_watch is not None:
+            return
+        # Other protocols have habits of their own.
+        if exchange is not None and exchange.upgraded is not None:
+            return
+        if socket.get_write_buffer_size():
+            self._send_watch = SendWatch(socket, seconds, self.loop)
+
+    def _stop_watching(self) -> None:
+        if self._send_watch is not None:
+            self._send_watch.stop()
+            self._send_watch = None
 
     def abort(self) -> None:
         """Close at once. Idempotent."""

@@ -29,6 +29,8 @@ KEEPALIVE_TIMEOUT: Final = 75.0
 HEAD_TIMEOUT: Final = 30.0
 # From one piece of a body to the next.
 BODY_TIMEOUT: Final = 60.0
+# From one time that a client takes some of what it is sent to the next.
+SEND_TIMEOUT: Final = 60.0
 # For what a client still sends after it was answered.
 LINGERING_TIME: Final = 10.0
 MAX_CONNECTIONS: Final = 0
@@ -48,6 +50,7 @@ class ServerOptions:
     body_timeout: float = BODY_TIMEOUT
     keepalive_timeout: float = KEEPALIVE_TIMEOUT
     lingering_time: float = LINGERING_TIME
+    send_timeout: float = SEND_TIMEOUT
     read_bufsize: int = DEFAULT_LIMIT
     auto_decompress: bool = True
     handler_cancellation: bool = False

@@ -25,6 +25,7 @@ from angelia.server.options import (
     HEAD_TIMEOUT,
     KEEPALIVE_TIMEOUT,
     LINGERING_TIME,
+    SEND_TIMEOUT,
     Handler,
     ServerOptions,
 )
@@ -67,6 +68,8 @@ class Server:
     - `max_decompressed_size`: octets that a body may decode to, None for no limit;
     - `head_timeout` (30), `body_timeout` (60, from one piece to the next), `keepalive_timeout`
       (75): seconds that a client has, 0 for any number; 408 after a part of a request;
+    - `send_timeout` (60): seconds in which a client has to take something of what it is sent, 0 for
+      any number; then the connection is aborted;
     - `lingering_time` (10): seconds in which the rest of a body that nobody read is thrown away;
     - `read_bufsize`: octets of a body around which reading from the socket is paused;
     - `auto_decompress`: decode ``Content-Encoding`` of requests;
@@ -94,6 +97,7 @@ class Server:
         body_timeout: float = BODY_TIMEOUT,
         keepalive_timeout: float = KEEPALIVE_TIMEOUT,
         lingering_time: float = LINGERING_TIME,
+        send_timeout: float = SEND_TIMEOUT,
         read_bufsize: int = DEFAULT_LIMIT,
         auto_decompress: bool = True,
         handler_cancellation: bool = False,
@@ -115,6 +119,7 @@ class Server:
             body_timeout=body_timeout,
             keepalive_timeout=keepalive_timeout,
             lingering_time=lingering_time,
+            send_timeout=send_timeout,
             read_bufsize=read_bufsize,
             auto_decompress=auto_decompress,
             handler_cancellation=handler_cancellation,
