@@ -631,6 +631,9 @@ class FakeTransport(asyncio.Transport):
         if self.slow:
             self.protocol.pause_writing()
 
+    def get_write_buffer_size(self) -> int:
+        return len(self.written) if self.slow else 0
+
     def is_closing(self) -> bool:
         return self.aborted
 
