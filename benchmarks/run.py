@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import signal
 import statistics
 import subprocess
@@ -21,7 +22,9 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from clients import CLIENTS, PACKAGES
 from prepare import PROJECT, PYTHON
-from served import BODY, MEBI, cores, serving
+from serve import SERVES, Running, Serve, running, wrk
+from served import BODY, MEBI, cores, in_memory, serving, sized_file
+from servers import SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -67,7 +70,7 @@ GROWTH = {
     "length": ("megabytes of one body (per MB)", (10, 100, 1000)),
 }
 
-ALL = (*WORKS, "import", "growth")
+ALL = (*WORKS, "import", "growth", *SERVES)
 
 
 @dataclass(slots=True)
@@ -133,6 +136,7 @@ class Bench:
     def __init__(self, options: argparse.Namespace) -> None:
         self.python: Path = options.python
         self.clients: tuple[str, ...] = options.clients
+        self.servers: tuple[str, ...] = options.servers
         self.loops: tuple[str, ...] = options.loops
         self.quick: bool = options.quick
         self.rounds: int = options.rounds or (3 if options.quick else 5)
@@ -315,6 +319,41 @@ class Bench:
         table = Table(title, "µs of CPU", bases=(rows[0],))
         self.in_turn(table, rows, measure)
 
+    def serve(self, name: str) -> None:
+        """Measure the servers with one of `SERVES`, on each event loop."""
+        serve, seconds = SERVES[name], 1 if self.quick else 4
+        unit = "GB per second of CPU" if serve.by_bytes else "µs of CPU per request"
+        folder = in_memory()
+        try:
+            file = str(sized_file(folder, 100))
+            for loop in self.loops:
+
+                def measure(server: str, loop: str = loop) -> float | str:
+                    if server == "nginx":
+                        return self.nginx(serve, seconds, folder)
+                    if name == "serve-file" and server not in ("angelia", "aiohttp"):
+                        return "an application cannot ask it for that"
+                    environment = self.environment(server)
+                    with running(self.python, server, loop, self.core, file, environment) as found:
+                        if not isinstance(found, Running):
+                            return found
+                        return wrk(found, serve, self.server_core, seconds, folder)
+
+                title = f"server: {serve.title}, {loop}"
+                table = Table(title, unit, higher_is_better=serve.by_bytes)
+                rows = self.servers
+                if name == "serve-file":
+                    rows = (*rows, "nginx")
+                self.in_turn(table, rows, measure)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def nginx(self, serve: Serve, seconds: float, folder: Path) -> float | str:
+        with serving(self.core) as nginx:
+            path = nginx.file(100).removeprefix(nginx.url)
+            server = Running(nginx.pid, nginx.port)
+            return wrk(server, serve._replace(path=f"/{path}"), self.server_core, seconds, folder)
+
     # --- all ------------------------------------------------------------------------------------
 
     def document(self) -> dict[str, object]:
@@ -367,6 +406,7 @@ def arguments() -> argparse.Namespace:
         "--loops", type=listed(("asyncio", "uvloop")), default=("asyncio", "uvloop")
     )
     parser.add_argument("--clients", type=listed(CLIENTS), default=tuple(CLIENTS))
+    parser.add_argument("--servers", type=listed(SERVERS), default=tuple(SERVERS))
     parser.add_argument("--rounds", type=int, default=0, help="rounds of each table (5)")
     parser.add_argument("--json", help="write the JSON to this file, not after the tables")
     parser.add_argument("--python", type=Path, default=PYTHON, help="the Python of the clients")
@@ -394,6 +434,8 @@ def main() -> None:
                 bench.imports()
             elif name == "growth":
                 bench.growth()
+            elif name in SERVES:
+                bench.serve(name)
             else:
                 bench.work(name)
 

@@ -16,12 +16,24 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ("BODY", "MEBI", "Server", "certificate", "cores", "serving")
+__all__ = (
+    "BODY",
+    "MEBI",
+    "STOP_SECONDS",
+    "Server",
+    "certificate",
+    "connects",
+    "cores",
+    "free_port",
+    "in_memory",
+    "serving",
+    "sized_file",
+)
 
 BODY = b"Hello, World!\n"
 MEBI = 1_000_000
@@ -43,6 +55,7 @@ class Server:
     root: Path
     authority: Path | None
     """The certificate of the authority to trust; None: the server does not do TLS."""
+    pid: int
 
     @property
     def url(self) -> str:
@@ -51,15 +64,20 @@ class Server:
 
     def file(self, megabytes: int) -> str:
         """Make a file of that size, once, and return its URL."""
-        path = self.root / "files" / f"{megabytes}m"
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            # Real pages, not holes: those would all be one page, always in the cache of the CPU.
-            chunk = random.Random(megabytes).randbytes(MEBI)
-            with path.open("wb") as file:
-                for _ in range(megabytes):
-                    file.write(chunk)
-        return f"{self.url}files/{path.name}"
+        return f"{self.url}files/{sized_file(self.root / 'files', megabytes).name}"
+
+
+def sized_file(folder: Path, megabytes: int) -> Path:
+    """Make a file of that size, once, and return its path."""
+    path = folder / f"{megabytes}m"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        # Real pages, not holes: those would all be one page, always in the cache of the CPU.
+        chunk = random.Random(megabytes).randbytes(MEBI)
+        with path.open("wb") as file:
+            for _ in range(megabytes):
+                file.write(chunk)
+    return path
 
 
 def cores() -> tuple[int, int]:
@@ -113,9 +131,7 @@ def serving(core: int, *, tls: Path | None = None) -> Iterator[Server]:
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if nginx is None:
         raise SystemExit("nginx is not installed")
-    # The files are in a directory below it that is made for us alone.
-    memory = Path("/dev/shm")  # noqa: S108
-    root = Path(tempfile.mkdtemp(prefix="angelia-", dir=memory if memory.is_dir() else None))
+    root = in_memory()
     process: subprocess.Popen[bytes] | None = None
     try:
         made = None if tls is None else certificate(tls, root)
@@ -127,11 +143,18 @@ def serving(core: int, *, tls: Path | None = None) -> Iterator[Server]:
         process = start([nginx, "-e", "stderr", "-p", str(root), "-c", str(config)], port)
         if core >= 0:
             os.sched_setaffinity(process.pid, {core})
-        yield Server(port=port, root=root, authority=None if made is None else made[1])
+        authority = None if made is None else made[1]
+        yield Server(port=port, root=root, authority=authority, pid=process.pid)
     finally:
         if process is not None:
             stop(process)
         shutil.rmtree(root, ignore_errors=True)
+
+
+def in_memory() -> Path:
+    """Make a folder for us alone, in memory where there is a place for that."""
+    memory = Path("/dev/shm")  # noqa: S108
+    return Path(tempfile.mkdtemp(prefix="angelia-", dir=memory if memory.is_dir() else None))
 
 
 def configuration(root: Path, port: int, made: tuple[Path, Path] | None) -> str:
@@ -164,6 +187,14 @@ def start(command: list[str], port: int) -> subprocess.Popen[bytes]:
     if setpriv is not None and sys.platform == "linux":
         command = [setpriv, "--pdeathsig", "TERM", *command]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    if connects(process, port):
+        return process
+    stop(process)
+    raise SystemExit("nginx did not start")
+
+
+def connects(process: subprocess.Popen[Any], port: int) -> bool:
+    """Wait until a server accepts connections; False where it ended, or does not in time."""
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:
@@ -171,9 +202,8 @@ def start(command: list[str], port: int) -> subprocess.Popen[bytes]:
         except OSError:
             time.sleep(0.02)
         else:
-            return process
-    stop(process)
-    raise SystemExit("nginx did not start")
+            return True
+    return False
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
