@@ -287,20 +287,19 @@ class TestReload:
             while not enough.is_set():
                 workers.append((await gunicorn.ask())[1])
 
-        async def kept_connections(session: angelia.ClientSession) -> None:
-            while not enough.is_set():
-                async with session.get("http://h/") as response:
-                    assert response.status == 200
-                    workers.append((await response.text()).split()[1])
+        async def kept_connections() -> None:
+            # Each has its one connection, so that the next one after it is a new one.
+            connector = angelia.UnixConnector(str(gunicorn.socket))
+            async with angelia.ClientSession(connector=connector) as session:
+                while not enough.is_set():
+                    async with session.get("http://h/") as response:
+                        assert response.status == 200
+                        workers.append((await response.text()).split()[1])
 
-        connector = angelia.UnixConnector(str(gunicorn.socket))
-        async with (
-            angelia.ClientSession(connector=connector) as session,
-            asyncio.TaskGroup() as group,
-        ):
+        async with asyncio.TaskGroup() as group:
             for _ in range(3):
                 group.create_task(new_connections())
-                group.create_task(kept_connections(session))
+                group.create_task(kept_connections())
             yield
             enough.set()
 

@@ -247,6 +247,32 @@ class TestClose:
                 assert octets.startswith(b"HTTP/1.1 200 OK\r\n")
             await closing
 
+    async def test_idle_time(self) -> None:
+        """With a time for idle connections a busy client gets one more answer, told as the last."""
+        async with Server(hello) as server:
+            await server.start("127.0.0.1", 0)
+            async with connected(server) as active, connected(server) as idle:
+                for wire in (active, idle):
+                    wire.send(GET)
+                    await wire.answer()
+                closing = asyncio.create_task(server.close(3600, idle_time=3600))
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                assert server.connections == 2
+                active.send(GET)
+                answer = await active.answer()
+                assert (answer.status, answer.headers["connection"]) == (200, "close")
+                assert await active.closed()
+                assert not closing.done()
+            await closing
+        async with Server(hello) as server:
+            await server.start("127.0.0.1", 0)
+            async with connected(server) as idle:
+                idle.send(GET)
+                await idle.answer()
+                await server.close(3600, idle_time=0.001)
+                assert await idle.closed()
+
     async def test_file_of_another_ones_socket(self, tmp_path: Path) -> None:
         """The file of a Unix socket that somebody else bound stays when the server closes."""
         path = tmp_path / "socket"

@@ -43,6 +43,8 @@ HEARTBEAT_INTERVAL: Final = 1.0
 # Of `graceful_timeout`: gunicorn kills a worker when it is over, and what the application does at
 # its end comes after the last request.
 CLOSING_SHARE: Final = 0.9
+# Clients that are at work ask again in this time, and are told then to ask elsewhere.
+IDLE_TIME: Final = 1.0
 # Where gunicorn's settings say "unlimited": nothing that a client sends is.
 LARGEST_LINE: Final = 1024 * 1024
 MOST_FIELDS: Final = 32768
@@ -111,7 +113,8 @@ class HandlerWorker(Worker):  # type: ignore[misc]  # gunicorn has no type infor
                 self.log.exception("the worker cannot begin")
                 return False
             await self._stopping.wait()
-            await server.close(0 if self._at_once else self.cfg.graceful_timeout * CLOSING_SHARE)
+            timeout = 0 if self._at_once else self.cfg.graceful_timeout * CLOSING_SHARE
+            await server.close(timeout, idle_time=min(IDLE_TIME, timeout))
         if self._at_once:
             self.cfg.worker_int(self)
         return True

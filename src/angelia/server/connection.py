@@ -752,8 +752,8 @@ class ServerConnection(asyncio.Protocol):
         self._wait_for(CLOSING_TIME)
         self._watch_sending()
 
-    def shutdown(self) -> None:
-        """Take no more requests; an idle connection closes at once.
+    def shutdown(self, idle_time: float = 0) -> None:
+        """Take no more requests; an idle connection closes in `idle_time` seconds.
 
         A request that has begun to come is the last one; and so is the first of a connection, which
         the client may have sent before it could know.
@@ -767,10 +767,12 @@ class ServerConnection(asyncio.Protocol):
         elif self._lingering or self._partial:
             # Its time is running already.
             return
-        elif self.served:
-            self.close()
+        elif not self.served:
+            self._wait_for(max(idle_time, CLOSING_TIME))
+        elif idle_time:
+            self._wait_for(idle_time)
         else:
-            self._wait_for(CLOSING_TIME)
+            self.close()
 
     def close(self) -> None:
         """Close when what was written is out. Idempotent."""

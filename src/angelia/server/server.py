@@ -266,9 +266,11 @@ class Server:
 
     # --- the end -------------------------------------------------------------------------------
 
-    async def close(self, timeout: float = DEFAULT_CLOSE_TIMEOUT) -> None:
+    async def close(self, timeout: float = DEFAULT_CLOSE_TIMEOUT, *, idle_time: float = 0) -> None:
         """Stop gracefully: accept no more, close idle connections, finish requests under way.
 
+        Idle connections close at once, or after `idle_time` seconds: a client that asks again in
+        that time gets its answer, which tells it to ask elsewhere from then on.
         Handlers that take longer than `timeout` seconds are cancelled, and their connections
         aborted. Idempotent. Cancelled itself, it cancels them at once.
         """
@@ -285,7 +287,7 @@ class Server:
             if timeout:
                 await _turns(READ_TURNS)
             for connection in self._connections - told:
-                connection.shutdown()
+                connection.shutdown(idle_time)
             await self._wait_empty(timeout)
         finally:
             self._closed = True
