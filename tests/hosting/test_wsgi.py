@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import logging
 import socket
@@ -19,6 +20,7 @@ import pytest
 
 import angelia
 from angelia.hosting.wsgi import WSGIHandler
+from angelia.hosting.wsgi_streams import InputStream
 from hosting.wsgi_kit import PATIENCE, PLAIN, Pieces, answering, hosting, talking
 from server.kit import GET, LAST, Wire, ask, connected, post
 
@@ -890,6 +892,25 @@ class TestThreads:
         """Bounds leave room, a mount point is a path."""
         with pytest.raises(ValueError, match=r"room|script_name"):
             WSGIHandler(answering(), **options)
+
+
+async def test_nothing_is_kept() -> None:
+    """What a request needed goes with it, without the help of the garbage collector."""
+    async with hosting(echo) as server, connected(server) as wire:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                wire.send(post(body=b"abc"))
+                await wire.answer()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            kept = [thing for thing in gc.garbage if type(thing) is InputStream]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+    assert not kept
 
 
 async def test_connect() -> None:

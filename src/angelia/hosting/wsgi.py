@@ -153,6 +153,9 @@ class WSGIHandler:
         calls = [asyncio.wrap_future(call) for call in tuple(self._calls)]
         if calls:
             _, late = await asyncio.wait(calls, timeout=timeout)
+            for call in late:
+                # The thread goes on, but has no loop to tell of its end.
+                call.cancel()
             if late:
                 _logger.warning("%d calls of %r go on after its end", len(late), self._app)
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -277,7 +280,9 @@ class _Call:
         if not self._request._exchange.connection.is_open:
             # It did not wait for a thread.
             raise ConnectionResetError("the client has gone")
-        result = self._app(self._environ, self.start_response)
+        # Its input knows this object: kept, they would keep each other.
+        environ, self._environ = self._environ, {}
+        result = self._app(environ, self.start_response)
         try:
             self._send_result(result)
         finally:
