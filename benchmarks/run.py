@@ -25,6 +25,7 @@ from prepare import PROJECT, PYTHON
 from serve import SERVES, Running, Serve, running, wrk
 from served import BODY, MEBI, cores, in_memory, serving, sized_file
 from servers import SERVERS
+from ws_served import ws_serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -70,7 +71,31 @@ GROWTH = {
     "length": ("megabytes of one body (per MB)", (10, 100, 1000)),
 }
 
-ALL = (*WORKS, "import", "growth", *SERVES)
+
+class Talk(NamedTuple):
+    """A kind of work on WebSockets."""
+
+    title: str
+    kind: str
+    size: int
+    times: int
+    quick_times: int
+    unit: str = "µs of CPU per message"
+
+
+TALKS = (
+    Talk("round trips of 64 bytes", "echo", 64, 20_000, 4000),
+    Talk("round trips of 64 KiB", "echo", 1 << 16, 5000, 1000),
+    Talk("round trips of 4 KiB of JSON, deflated", "deflate", 4096, 5000, 1000),
+    Talk("sending 64 bytes", "send", 64, 100_000, 20_000),
+    Talk("receiving 64 bytes", "receive", 64, 200_000, 40_000),
+    Talk("receiving 1 MiB", "receive", 1 << 20, 500, 100, "GB per second of CPU"),
+    Talk("idle connections", "idle", 0, 8000, 500, "KiB of memory each"),
+)
+
+WS_CLIENTS = ("angelia", "angelia-pure", "picows", "aiohttp", "websockets")
+
+ALL = (*WORKS, "import", "growth", *SERVES, "ws")
 
 
 @dataclass(slots=True)
@@ -279,6 +304,45 @@ class Bench:
         process.returncode = os.waitstatus_to_exitcode(status)
         return usage.ru_utime + usage.ru_stime
 
+    def websockets(self) -> None:
+        """Measure the WebSockets of the clients that have them, on each event loop."""
+        for loop in self.loops:
+            for talk in TALKS:
+                self.talk(talk, loop)
+
+    def talk(self, talk: Talk, loop: str) -> None:
+        higher = talk.unit.startswith("GB")
+        bases = ("angelia",)
+        table = Table(f"WebSocket, {talk.title}, {loop}", talk.unit, higher, bases=bases)
+        table_of_server = Table("the same, in angelia's server", talk.unit)
+        count = talk.quick_times if self.quick else talk.times
+
+        def measure(client: str) -> float | str:
+            # A server for each run: what one leaves in its memory is not the next one's.
+            with ws_serving(self.python, self.server_core, self.environment("angelia")) as url:
+                result = self.run(
+                    "ws_worker.py",
+                    client,
+                    loop=loop,
+                    kind=talk.kind,
+                    url=url,
+                    size=talk.size,
+                    count=count,
+                )
+            if isinstance(result, str):
+                return result
+            if talk.kind == "idle":
+                table_of_server.add(client, result["server"])
+                return result["client"]
+            if higher:
+                return result["bytes"] / result["cpu"] / 1e9
+            return result["cpu"] / result["count"] * 1e6
+
+        self.in_turn(table, WS_CLIENTS, measure)
+        if table_of_server.rows:
+            self.tables.append(table_of_server)
+            print(table_of_server.text(), flush=True)
+
     def growth(self) -> None:
         """Measure what the cost of a request must not grow with."""
         clients = [name for name in ("angelia", "aiohttp") if name in self.clients]
@@ -436,6 +500,8 @@ def main() -> None:
                 bench.growth()
             elif name in SERVES:
                 bench.serve(name)
+            elif name == "ws":
+                bench.websockets()
             else:
                 bench.work(name)
 

@@ -192,6 +192,25 @@ class TestMessages:
         assert connection().receive_data(wire) == [text(str(i)) for i in range(5000)]
 
     @roles
+    def test_frames_around_a_large_one(self, role: Role) -> None:
+        """A large frame may begin and end anywhere in a read, among others."""
+        content = bytes(range(256)) * 1200
+        contents = (b"before", content, b"", content + b"more", b"after")
+        wire = b"".join(frame(Opcode.BINARY, piece, to=role) for piece in contents)
+        wire += frame(Opcode.TEXT, "x" * 300_000, to=role)
+        wire += frame(Opcode.BINARY, content, fin=False, to=role)
+        wire += frame(Opcode.CONTINUATION, content, to=role)
+        expected = [*map(binary, contents), text("x" * 300_000), binary(content * 2)]
+        for size in (len(wire), 300_000, 65_536, 9_999):
+            ws = connection(role)
+            found = [
+                message
+                for at in range(0, len(wire), size)
+                for message in ws.receive_data(wire[at : at + size])
+            ]
+            assert found == expected
+
+    @roles
     def test_large_message_in_many_reads(self, role: Role) -> None:
         """A message of several megabytes in reads that end anywhere."""
         content = os.urandom(3 * 1024 * 1024)
@@ -763,7 +782,10 @@ class TestProperties:
         expected = feed(whole, [wire])
         found = feed(cut, cut_at(wire, places))
         one, other = failure(expected), failure(found)
-        assert (one and one.code) == (other and other.code)
+        codes = {error and error.code for error in (one, other)}
+        # Of a text that is neither deflate data nor UTF-8, what comes in pieces is found to be no
+        # UTF-8 first.
+        assert len(codes) == 1 or (deflate is not None and codes == {1002, 1007})
         assert found[:-1] == expected[:-1]
         assert state(whole) is state(cut)
         assert whole.close_code == cut.close_code

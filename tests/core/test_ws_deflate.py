@@ -142,7 +142,7 @@ class TestMessages:
         """Per message; without an agreement the wish has no effect."""
         _, server = pair()
         for compress, first in ((None, 0xC1), (True, 0xC1), (False, 0x81), (0, 0x81), (9, 0xC1)):
-            server.send_text("hello", compress=compress)  # type: ignore[arg-type]  # numbers, too
+            server.send_text("hello", compress=compress)
             assert sent(server)[0] == first
         plain = connection(Role.SERVER)
         plain.send_text("hello", compress=True)

@@ -11,7 +11,7 @@ import enum
 import json
 from codecs import utf_8_decode
 from collections.abc import Callable
-from io import StringIO
+from io import BytesIO, StringIO
 from typing import Any, Final, NamedTuple, Protocol
 
 from angelia.core.deflate import MessageInflater
@@ -31,6 +31,10 @@ __all__ = (
     "not_text",
 )
 
+
+# From this size on the content of a frame goes into one buffer as it comes, which grows without
+# being copied. Nothing is set aside for what is only announced.
+JOINED_FROM: Final = 256 * 1024
 
 # So many pieces are joined at a time.
 JOINED_PIECES: Final = 256
@@ -108,14 +112,23 @@ class Gatherer(Protocol):
 class BinaryGatherer:
     """Content as it is."""
 
-    __slots__ = ("_joined", "_pieces")
+    __slots__ = ("_joined", "_pieces", "_sink")
 
     def __init__(self) -> None:
+        self._sink: BytesIO | None = None
         self._pieces: list[bytes] = []
         # Of short pieces the objects would take more than the octets.
         self._joined: list[bytes] = []
 
+    def expect(self, size: int) -> None:
+        """The content is one frame of that many octets."""
+        if size >= JOINED_FROM:
+            self._sink = BytesIO()
+
     def add(self, octets: Buffer) -> None:
+        if self._sink is not None:
+            self._sink.write(octets)
+            return
         # What came as octets of its own is kept as it is; a view would keep all of its read.
         self._pieces.append(bytes(octets))
         if len(self._pieces) >= JOINED_PIECES:
@@ -123,6 +136,9 @@ class BinaryGatherer:
             self._pieces.clear()
 
     def finish(self) -> bytes:
+        if self._sink is not None:
+            # Its own buffer, not a copy.
+            return self._sink.getvalue()
         return b"".join(self._joined + self._pieces)
 
 

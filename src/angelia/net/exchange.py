@@ -467,6 +467,8 @@ class Exchange:
             receiver.set_exception(duplicate(self._error))
         elif self.ended:
             receiver.feed_eof()
+        elif not self.transport.core.has_windows:
+            self.transport.receiver = receiver
 
     def end_unframed(self) -> None:
         """All is said in the other protocol: what was written goes out, then the end comes."""

@@ -16,7 +16,7 @@ from angelia.core.h1 import H1ClientConnection
 from angelia.core.interface import Buffer, Event, Failed
 from angelia.errors import ClientConnectionResetError
 from angelia.net.connection_key import ConnectionKey
-from angelia.net.exchange import Exchange
+from angelia.net.exchange import ContentReceiver, Exchange
 from angelia.net.timings import DialTimings
 
 __all__ = (
@@ -103,7 +103,6 @@ class Transport(asyncio.Protocol):
         "_lost",
         "_reading_paused",
         "_socket",
-        "_writing_paused",
         "batch",
         "core",
         "exchanges",
@@ -112,8 +111,10 @@ class Transport(asyncio.Protocol):
         "loop",
         "on_change",
         "received_at",
+        "receiver",
         "served",
         "timings",
+        "writing_paused",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, batch: WriteBatch | None = None) -> None:
@@ -133,7 +134,10 @@ class Transport(asyncio.Protocol):
         self._lost = False
         self._closed: asyncio.Future[None] | None = None
         self._reading_paused = False
-        self._writing_paused = False
+        self.writing_paused = False
+        """Whether the socket has been given more than it takes at the moment."""
+        self.receiver: ContentReceiver | None = None
+        """After an upgrade: what takes the octets as they come, which the core need not see."""
         self._drain_waiters: set[asyncio.Future[None]] = set()
 
     def __repr__(self) -> str:
@@ -154,11 +158,6 @@ class Transport(asyncio.Protocol):
         """Whether the event loop holds octets that the socket has not taken."""
         socket = self._socket
         return socket is not None and socket.get_write_buffer_size() > 0
-
-    @property
-    def writing_paused(self) -> bool:
-        """Whether the socket has been given more than it takes at the moment."""
-        return self._writing_paused
 
     @property
     def available_streams(self) -> int:
@@ -183,6 +182,9 @@ class Transport(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.received_at = self.loop.time()
+        if self.receiver is not None:
+            self.receiver.feed_data(data)
+            return
         received = self.core.receive_response(data)
         if type(received) is not tuple:
             self._dispatch(received)  # type: ignore[arg-type]  # mypy does not follow type()
@@ -211,10 +213,10 @@ class Transport(asyncio.Protocol):
         self._changed()
 
     def pause_writing(self) -> None:
-        self._writing_paused = True
+        self.writing_paused = True
 
     def resume_writing(self) -> None:
-        self._writing_paused = False
+        self.writing_paused = False
         for waiter in self._drain_waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -249,6 +251,7 @@ class Transport(asyncio.Protocol):
     def remove(self, exchange: Exchange) -> None:
         """An exchange has ended; the connection may be free for another one."""
         if self.exchanges.pop(exchange.stream_id, None) is not None:
+            self.receiver = None
             if self._reading_paused:
                 # An idle connection is read, to see its end.
                 self.resume_reading()
@@ -310,11 +313,21 @@ class Transport(asyncio.Protocol):
         else:
             write_together(socket, buffers, self.loop)
 
+    def send_unframed(self, buffers: list[Buffer]) -> None:
+        """Write octets of another protocol, as the core would; all of HTTP's are out."""
+        socket = self._socket
+        if socket is None or socket.is_closing():
+            raise ClientConnectionResetError("Cannot write to closing transport")
+        if len(buffers) == 1:
+            socket.write(buffers[0])
+        else:
+            write_together(socket, buffers, self.loop)
+
     async def drain(self) -> None:
         """Wait until the socket takes more; ClientConnectionResetError when it never will."""
         if self._lost:
             raise ClientConnectionResetError("Connection lost")
-        if not self._writing_paused:
+        if not self.writing_paused:
             return
         waiter = self.loop.create_future()
         self._drain_waiters.add(waiter)

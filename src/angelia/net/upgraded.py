@@ -6,7 +6,6 @@ protocol that is spoken.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from angelia.core.interface import Buffer
@@ -19,10 +18,11 @@ __all__ = ("UpgradedExchange",)
 class UpgradedExchange:
     """A `Carrier`. What comes goes to whoever was given to `Exchange.hand_over`."""
 
-    __slots__ = ("_exchange",)
+    __slots__ = ("_exchange", "_transport")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        self._transport = exchange.transport
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._exchange!r}>"
@@ -30,23 +30,21 @@ class UpgradedExchange:
     @property
     def received_at(self) -> float:
         """When octets came last, or reading was resumed; in the loop's time."""
-        return self._exchange.transport.received_at
+        return self._transport.received_at
 
     @property
     def writing_paused(self) -> bool:
         """Whether the socket has been given more than it takes at the moment."""
-        return self._exchange.transport.writing_paused
+        return self._transport.writing_paused
 
-    def send(self, buffers: Sequence[Buffer]) -> None:
+    def send(self, buffers: list[Buffer]) -> None:
         """Write; ClientConnectionResetError if nobody takes it any more."""
         exchange = self._exchange
-        transport = exchange.transport
-        if exchange.ended or not transport.is_open:
+        if exchange.ended:
             raise ClientConnectionResetError("Cannot write to closing transport")
+        self._transport.send_unframed(buffers)
         for buffer in buffers:
-            transport.core.send_content(exchange.stream_id, buffer, end=False)
             exchange.output_size += len(buffer)
-        transport.flush()
 
     async def drain(self) -> None:
         """Wait until the socket takes more; ClientConnectionResetError when it never will."""

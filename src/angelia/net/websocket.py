@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Sequence
 from sys import getsizeof
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -48,6 +47,9 @@ _CLOSED: Final = WSMessage(WSMsgType.CLOSED, None, None)
 _CLOSING: Final = WSMessage(WSMsgType.CLOSING, None, None)
 
 _SENDING: Final = (WSState.OPEN, WSState.CLOSE_RECEIVED)
+_OPEN: Final = WSState.OPEN
+_TEXT: Final = WSMsgType.TEXT
+_BINARY: Final = WSMsgType.BINARY
 
 
 class Carrier(Protocol):
@@ -61,7 +63,7 @@ class Carrier(Protocol):
     def writing_paused(self) -> bool:
         """Whether the socket has been given more than it takes at the moment."""
 
-    def send(self, buffers: Sequence[Buffer]) -> None:
+    def send(self, buffers: list[Buffer]) -> None:
         """Write; ConnectionResetError if nobody takes it any more."""
 
     async def drain(self) -> None:
@@ -246,25 +248,30 @@ class WebSocket:
         self.set_exception(error)
 
     def _take_in(self, messages: list[WSMessage]) -> None:
+        core = self._core
         queue = self._messages
         for message in messages:
             kind = message[0]
-            if kind is WSMsgType.PONG and self._options.autoping:
-                continue
-            if kind is WSMsgType.ERROR:
-                self._exception = message[1]
+            if kind is not _BINARY and kind is not _TEXT:
+                if kind is WSMsgType.PONG and self._options.autoping:
+                    continue
+                if kind is WSMsgType.ERROR:
+                    self._exception = message[1]
             if not self._closing:
                 queue.append(message)
                 self._size += getsizeof(message[1]) + MESSAGE_COST
-        self._flush_answers()
-        state = self._core.state
-        if state is WSState.CLOSED:
-            self._end()
-        elif state is WSState.FAILED:
-            self._begin_linger()
+        if core.has_output:
+            self._flush_answers()
+        if core.state is not _OPEN:
+            if core.state is WSState.CLOSED:
+                self._end()
+            elif core.state is WSState.FAILED:
+                self._begin_linger()
         if queue:
-            self._wake()
-            if self._size > MAX_UNREAD and not self._paused and self._core.receiving:
+            waiter = self._waiter
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+            if self._size > MAX_UNREAD and not self._paused and core.receiving:
                 self._pause()
 
     def _refill(self) -> None:
@@ -373,7 +380,7 @@ class WebSocket:
         if queue:
             message = queue.popleft()
             kind = message[0]
-            if kind is WSMsgType.TEXT or kind is WSMsgType.BINARY:
+            if kind is _TEXT or kind is _BINARY:
                 self._size -= getsizeof(message[1]) + MESSAGE_COST
                 if self._paused and self._size <= MAX_UNREAD // 2:
                     self._refill()
@@ -405,14 +412,15 @@ class WebSocket:
                 raise RuntimeError("WebSocket connection is closed.")
 
     async def wait_message(self, timeout: float | None = None) -> WSMessage:
-        """Wait for the next message; TimeoutError after `timeout` seconds or the option's.
+        """Wait for the next message, after `next_message` had none.
 
-        When cancelled or timed out no message is lost. RuntimeError for a second one who waits.
+        TimeoutError after `timeout` seconds or those of the options. When cancelled or timed out no
+        message is lost. RuntimeError for a second one who waits.
         """
         if self._waiter is not None:
             raise RuntimeError("Concurrent call to receive() is not allowed")
         limit = timeout or self._options.receive_timeout
-        while (message := self._next()) is None:
+        while True:
             waiter = self._waiter = self._loop.create_future()
             try:
                 if limit:
@@ -422,34 +430,37 @@ class WebSocket:
                     await waiter
             finally:
                 self._waiter = None
-        return message
+            message = self._next()
+            if message is not None:
+                return message
 
     # --- sending -------------------------------------------------------------------------------
-
-    def _check_open(self) -> None:
-        if self.closed or self._over or self._core.state not in _SENDING:
-            raise ClientConnectionResetError("Cannot write to closing transport")
 
     def send_text(self, data: str | Buffer, compress: int | None = None) -> None:
         """Send a text message.
 
         ClientConnectionResetError on a WebSocket that is closing or closed.
         """
-        self._check_open()
-        self._core.send_text(data, compress=None if compress is None else bool(compress))
-        self._flush()
+        core = self._core
+        if self.closed or self._over or core.state not in _SENDING:
+            raise _closing()
+        core.send_text(data, compress)
+        self._carrier.send(core.data_to_send())
 
     def send_binary(self, data: Buffer, compress: int | None = None) -> None:
         """Send a binary message; otherwise as `send_text`."""
-        self._check_open()
-        self._core.send_binary(data, compress=None if compress is None else bool(compress))
-        self._flush()
+        core = self._core
+        if self.closed or self._over or core.state not in _SENDING:
+            raise _closing()
+        core.send_binary(data, compress)
+        self._carrier.send(core.data_to_send())
 
     def send_frame(
         self, message: str | Buffer, opcode: Opcode, compress: int | None = None
     ) -> None:
         """Send one whole frame; ValueError where it may not be sent. Else as `send_text`."""
-        self._check_open()
+        if not self.sending:
+            raise _closing()
         wanted = None if compress is None else bool(compress)
         try:
             self._core.send_frame(opcode, message, compress=wanted)
@@ -608,3 +619,7 @@ class WebSocket:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
         self._wake()
+
+
+def _closing() -> ClientConnectionResetError:
+    return ClientConnectionResetError("Cannot write to closing transport")

@@ -19,6 +19,7 @@ __all__ = ("WebSocketFace",)
 
 _TEXT: Final = WSMsgType.TEXT
 _BINARY: Final = WSMsgType.BINARY
+_BYTES_LIKE: Final = (bytes, bytearray, memoryview)
 _ENDS: Final = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED)
 
 
@@ -93,7 +94,7 @@ class WebSocketFace:
         self, data: bytes | bytearray | memoryview, compress: int | None = None
     ) -> None:
         """Send a binary message; otherwise as `send_str`."""
-        if not isinstance(data, bytes | bytearray | memoryview):
+        if not isinstance(data, _BYTES_LIKE):
             raise TypeError(f"data argument must be byte-ish, not {type(data).__name__}")
         ws = self._ws
         ws.send_binary(data, compress)

@@ -6,7 +6,7 @@ that angelia does not know. WebSockets are `server.websocket`'s. Knows nothing o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from angelia.core.interface import Buffer, HttpVersion11, ResponseHead
@@ -81,7 +81,7 @@ class ServerCarrier:
         """Whether the socket has been given more than it takes at the moment."""
         return self._exchange.connection.writing_paused
 
-    def send(self, buffers: Sequence[Buffer]) -> None:
+    def send(self, buffers: list[Buffer]) -> None:
         """Write; ConnectionResetError if nobody takes it any more."""
         self._exchange.send_unframed(buffers)
 
