@@ -394,6 +394,7 @@ class TestSockRead:
             transport = await the_transport(session)
             for octet in whole:
                 before = transport.received_at
+                await clock.forward(0.01)
                 queue.put_nowait(bytes([octet]))
                 assert await settled(functools.partial(came_after, transport, before))
                 # More than half of the time, so that two of them would be too much.

@@ -288,7 +288,9 @@ class TestReading:
 
 
 class TestSeparators:
-    @pytest.mark.parametrize("separator", [b"\r\n", b"aab", b"aaa", b"--x--"])
+    @pytest.mark.parametrize(
+        "separator", [b"\r\n", b"aab", b"aaa", b"--x--", "\u2028\u00e9".encode()]
+    )
     async def test_over_chunk_borders(self, separator: bytes) -> None:
         """A separator of several octets may lie across any number of chunks."""
         text = b"aa" + separator + b"a-" + separator + separator + b"end"

@@ -998,8 +998,8 @@ async def _finish_redirected(response: ClientResponse) -> None:
     """Read a redirect's short content, so that its connection serves the next hop; or close it."""
     left = MAX_REDIRECT_CONTENT
     exchange = response._exchange
-    if exchange is None:
-        # A middleware's own response.
+    # Of what is announced to be longer nothing is waited for. No exchange: a middleware's response.
+    if exchange is None or (response.content_length or 0) > MAX_REDIRECT_CONTENT:
         response.release()
         return
     try:
