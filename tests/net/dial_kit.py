@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import socket
 import ssl
 import time
@@ -22,6 +23,9 @@ T = TypeVar("T")
 
 # A guard against hangs, far above what anything may take.
 HANG_SECONDS = 30.0
+
+# Below the ports that any usual system gives to connections.
+PORTS = range(20_000, 30_000)
 Run = Callable[[Coroutine[Any, Any, T]], T]
 
 
@@ -190,11 +194,30 @@ async def dialling(**options: Any) -> AsyncIterator[Dialer]:
         await dialer.close()
 
 
+def free_port_of(host: str) -> socket.socket:
+    """A socket that is bound to a port of `host` which is free at 127.0.0.1, too.
+
+    It is none of those that connections get, lest one of another test takes it meanwhile.
+    """
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        listener = socket.socket()
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                listener.bind((host, port))
+        except OSError:
+            listener.close()
+        else:
+            return listener
+    raise AssertionError("no port is free")
+
+
 @asynccontextmanager
 async def silent_address() -> AsyncIterator[int]:
-    """A port of 127.0.0.2 whose queue is full, so that connecting to it takes for ever."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.2", 0))
+    """A port of 127.0.0.2 whose queue is full, so that connecting to it takes for ever.
+
+    The same port of 127.0.0.1 is free, for a server beside it.
+    """
+    with free_port_of("127.0.0.2") as listener:
         listener.listen(0)
         address = listener.getsockname()
         fillers = []
