@@ -19,7 +19,7 @@ from angelia.core.h1_server import H1ServerConnection, understands_expectation
 from angelia.core.h1_wire import ReadyHead, serialize_response_head
 from angelia.core.interface import Buffer, Content, End, Event, Failed, RequestHead, ResponseHead
 from angelia.net.transport import READ_SIZE, WriteBatch, write_together
-from angelia.server.exchange import ServerExchange
+from angelia.server.exchange import ServerExchange, announces_content
 from angelia.server.http_exception import HTTPException
 from angelia.server.options import ServerOptions
 from angelia.server.request import Request
@@ -186,7 +186,7 @@ class ServerConnection(asyncio.Protocol):
             self._due = None
             self._partial = False
             self.served += 1
-            begun = ServerExchange(self, received, not self._closing)
+            begun = ServerExchange(self, received, not self._closing, False)
             begun.complete = True
             self._exchange = self._begun = begun
             self._answer()
@@ -279,8 +279,9 @@ class ServerConnection(asyncio.Protocol):
         self._due = None
         self._partial = False
         self.served += 1
+        keep_alive = self.core.persistent and not self._closing
         self._exchange = self._begun = ServerExchange(
-            self, head, self.core.persistent and not self._closing
+            self, head, keep_alive, announces_content(head)
         )
 
     def _answer(self) -> None:
@@ -288,16 +289,16 @@ class ServerConnection(asyncio.Protocol):
         if self._starting:
             return
         self._starting = True
+        left = MAX_IN_TURN
         try:
-            for _ in range(MAX_IN_TURN):
-                exchange = self._begun
-                if exchange is None:
-                    return
+            while (exchange := self._begun) is not None and left:
+                left -= 1
                 self._begun = None
                 self._task = self._tasks.start(self._handle(exchange), self._context.copy())
         finally:
             self._starting = False
-        self.loop.call_soon(self._answer)
+        if not left and self._begun is not None:
+            self.loop.call_soon(self._answer)
 
     def _receive_end(self, exchange: ServerExchange, event: End) -> None:
         exchange.receive_end(tuple(event.trailers))

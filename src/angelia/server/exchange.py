@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from angelia.server.connection import ServerConnection
     from angelia.server.response import StreamResponse
 
-__all__ = ("ServerExchange", "Upgraded")
+__all__ = ("ServerExchange", "Upgraded", "announces_content")
 
 # What asks for the body, once: RFC 9110 §10.1.1.
 CONTINUE = ResponseHead(100, "Continue", (), HttpVersion11)
@@ -76,15 +76,13 @@ class ServerExchange:
         "upgraded",
     )
 
-    def __init__(self, connection: ServerConnection, head: RequestHead, keep_alive: bool) -> None:
+    def __init__(
+        self, connection: ServerConnection, head: RequestHead, keep_alive: bool, has_content: bool
+    ) -> None:
         self.connection = connection
         self.head = head
         self.stream_id = head.stream_id
-        special = head.special
-        # RFC 9112 §6: these two fields say that there is content, whatever the method.
-        self.has_content = (
-            "transfer-encoding" in special or special.get("content-length", "0") != "0"
-        )
+        self.has_content = has_content
         # Whether the client can use the connection for another request.
         self.keep_alive = keep_alive
         # The request has come whole.
@@ -342,3 +340,9 @@ class ServerExchange:
     async def drain(self) -> None:
         """Wait until the socket takes more; OSError when it never will."""
         await self.connection.drain()
+
+
+def announces_content(head: RequestHead) -> bool:
+    """Whether there is content, if only an empty chunk (RFC 9112 §6): whatever the method."""
+    special = head.special
+    return "transfer-encoding" in special or special.get("content-length", "0") != "0"

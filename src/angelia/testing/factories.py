@@ -32,7 +32,7 @@ from angelia.net.exchange import Exchange, ExchangeOptions
 from angelia.net.streams import DEFAULT_LIMIT, EMPTY_PAYLOAD, StreamReader
 from angelia.net.transport import Transport
 from angelia.server.connection import ServerConnection
-from angelia.server.exchange import ServerExchange
+from angelia.server.exchange import ServerExchange, announces_content
 from angelia.server.http_exception import reason_of
 from angelia.server.options import ServerOptions
 from angelia.server.request import Request
@@ -102,9 +102,9 @@ class _OfflineExchange(ServerExchange):
     __slots__ = ("_stream",)
 
     def __init__(self, connection: _Offline, head: RequestHead, stream: StreamReader) -> None:
-        super().__init__(connection, head, _keeps_alive(head))
+        has_content = announces_content(head) or stream is not EMPTY_PAYLOAD
+        super().__init__(connection, head, _keeps_alive(head), has_content)
         self._stream = stream
-        self.has_content = self.has_content or stream is not EMPTY_PAYLOAD
         self.complete = True
 
     @property
