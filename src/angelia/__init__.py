@@ -139,6 +139,7 @@ if typing.TYPE_CHECKING:
     from angelia.server.http_exception import HTTPException
     from angelia.server.request import Request
     from angelia.server.response import Response, StreamResponse, json_response
+    from angelia.server.runner import serve
     from angelia.server.server import Server
     from angelia.server.upgrade import UpgradeResponse
     from angelia.server.websocket import WebSocketReady, WebSocketResponse, check_origin
@@ -159,6 +160,7 @@ _SERVER_NAMES = {
     "WebSocketResponse": "websocket",
     "check_origin": "websocket",
     "json_response": "response",
+    "serve": "runner",
 }
 
 
@@ -307,6 +309,7 @@ __all__ = (
     "parse_content_disposition",
     "payload_type",
     "request",
+    "serve",
     "set_zlib_backend",
     "streamer",
 )

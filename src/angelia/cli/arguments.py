@@ -7,20 +7,30 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 import re
 from collections.abc import Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from angelia.cli.exits import UsageError
+from angelia.cli.parsing import Parser, count, positive, seconds
+from angelia.cli.serve_arguments import ServeOptions, parse_serve_arguments
 
-__all__ = ("DemoOptions", "FetchOptions", "LoadOptions", "RequestOptions", "parse_arguments")
+__all__ = (
+    "DemoOptions",
+    "FetchOptions",
+    "LoadOptions",
+    "RequestOptions",
+    "ServeOptions",
+    "parse_arguments",
+)
 
 _EPILOG: Final = """\
 other commands:
   angelia load URL -n 10000 -c 50   send many requests, print rate and latencies
+  angelia serve module:app          serve an application: a handler, ASGI or WSGI
+  angelia serve --directory DIR     serve files
   angelia demo                      show what angelia does, against a server of its own
-(a host of that name is reached by its whole URL, as in http://demo/)
+(a host of such a name is reached by its whole URL, as in http://demo/)
 
 URL may do without http://, and :8080/path is a port of localhost.
 
@@ -90,13 +100,6 @@ class DemoOptions:
     """The demonstration takes no wishes."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises instead of ending the process; prints nothing for an error."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}\n{self.format_usage().strip()}")
-
-
 class _DataAction(argparse.Action):
     """Keeps the order of --data and its kin, which are joined in the end."""
 
@@ -112,30 +115,6 @@ class _DataAction(argparse.Action):
         )
         collected = [*getattr(namespace, self.dest), (kind, str(values))]
         setattr(namespace, self.dest, collected)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text) if text.isascii() else math.nan
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"not a number of seconds above 0: {text!r}")
-    return value
-
-
-def _count(text: str) -> int:
-    # Nine digits are more requests than anyone waits for, and every count fits a machine word.
-    if re.fullmatch(r"[0-9]{1,9}", text) is None:
-        raise argparse.ArgumentTypeError(f"not a count: {text!r}")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    value = _count(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
 
 
 def _add_request_arguments(parser: argparse.ArgumentParser) -> None:
@@ -189,10 +168,10 @@ def _add_request_arguments(parser: argparse.ArgumentParser) -> None:
         help="follow redirects, which is the default",
     )
     add("--no-follow", dest="follow", action="store_false", help="show redirects themselves")
-    add("--max-redirects", type=_count, default=10, metavar="N", help="10; 0 for no limit")
+    add("--max-redirects", type=count, default=10, metavar="N", help="10; 0 for no limit")
     add(
         "--connect-timeout",
-        type=_seconds,
+        type=seconds,
         default=30.0,
         metavar="SECONDS",
         help="for connecting to an address (30)",
@@ -204,7 +183,7 @@ def _add_request_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _fetch_parser(version: str) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="angelia",
         description="Make an HTTP request and show the response.",
         epilog=_EPILOG,
@@ -218,7 +197,7 @@ def _fetch_parser(version: str) -> argparse.ArgumentParser:
         "--timeout",
         "--max-time",
         dest="timeout",
-        type=_seconds,
+        type=seconds,
         metavar="SECONDS",
         help="for everything; by default there is none",
     )
@@ -237,7 +216,7 @@ def _fetch_parser(version: str) -> argparse.ArgumentParser:
 
 
 def _load_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="angelia load",
         description="Send many requests and measure them.",
         epilog=_LOAD_EPILOG,
@@ -250,7 +229,7 @@ def _load_parser() -> argparse.ArgumentParser:
         "-n",
         "--requests",
         dest="number",
-        type=_positive,
+        type=positive,
         default=1000,
         metavar="N",
         help="how many requests (1000)",
@@ -258,7 +237,7 @@ def _load_parser() -> argparse.ArgumentParser:
     add(
         "-c",
         "--concurrency",
-        type=_positive,
+        type=positive,
         default=10,
         metavar="N",
         help="how many at a time (10)",
@@ -268,7 +247,7 @@ def _load_parser() -> argparse.ArgumentParser:
         "--timeout",
         "--max-time",
         dest="timeout",
-        type=_seconds,
+        type=seconds,
         default=30.0,
         metavar="SECONDS",
         help="for each request (30)",
@@ -277,7 +256,7 @@ def _load_parser() -> argparse.ArgumentParser:
 
 
 def _demo_parser() -> argparse.ArgumentParser:
-    return _Parser(
+    return Parser(
         prog="angelia demo",
         description="Do what a client does, against a server in this process. Needs no network.",
         allow_abbrev=False,
@@ -300,7 +279,7 @@ def _without_offsets(arguments: Sequence[str]) -> list[str]:
 
 def parse_arguments(
     arguments: Sequence[str], version: str
-) -> FetchOptions | LoadOptions | DemoOptions:
+) -> FetchOptions | LoadOptions | ServeOptions | DemoOptions:
     """What the arguments ask for.
 
     Raises `UsageError`; SystemExit with 0 once help or the version was printed.
@@ -309,6 +288,8 @@ def parse_arguments(
     if command == "demo":
         _demo_parser().parse_args(arguments[1:])
         return DemoOptions()
+    if command == "serve":
+        return parse_serve_arguments(arguments[1:])
     if command == "load":
         values = vars(_load_parser().parse_args(arguments[1:]))
         values.pop("show_error")

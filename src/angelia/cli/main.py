@@ -11,7 +11,13 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
-from angelia.cli.arguments import DemoOptions, FetchOptions, LoadOptions, parse_arguments
+from angelia.cli.arguments import (
+    DemoOptions,
+    FetchOptions,
+    LoadOptions,
+    ServeOptions,
+    parse_arguments,
+)
 from angelia.cli.exits import ExitCode, OutputClosed, UsageError
 from angelia.cli.interrupts import handled_interrupts
 from angelia.cli.output import Output
@@ -57,8 +63,13 @@ def _guarded(arguments: list[str], output: Output) -> int:
         return ExitCode.USAGE
 
 
-def _run(options: FetchOptions | LoadOptions | DemoOptions, output: Output) -> int:
+def _run(options: FetchOptions | LoadOptions | ServeOptions | DemoOptions, output: Output) -> int:
     """Run the command in an event loop of its own."""
+    if isinstance(options, ServeOptions):
+        from angelia.cli.serve import serve
+
+        with handled_interrupts():
+            return serve(options, output)
     loop_factory: _LoopFactory | None = None
     main_task: Coroutine[Any, Any, int]
     if isinstance(options, LoadOptions):

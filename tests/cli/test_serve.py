@@ -1,0 +1,247 @@
+"""Tests of angelia.cli.serve: what is served, where, and how it ends."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from angelia.cli.main import main
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+MODULE = """
+import angelia
+
+async def handler(request):
+    return angelia.Response(text="handler " + request.path)
+
+def wsgi(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"wsgi {environ['SCRIPT_NAME']} {environ['PATH_INFO']}".encode()]
+
+async def reading(request):
+    return angelia.Response(text=str(len(await request.read())))
+
+def make_app():
+    return handler
+
+def unclear(*arguments):
+    pass
+"""
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory with an application; what serving changes in this process is undone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "shop.py").write_text(MODULE)
+    loggers = logging.root, logging.getLogger("angelia.access")
+    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    yield tmp_path
+    sys.modules.pop("shop", None)
+    for logger, handlers, level, propagate in before:
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+def get(port: int, path: str = "/", body: bytes | None = None) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    try:
+        connection.request("GET" if body is None else "POST", path, body)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+class Served:
+    """What a client got of a server that ran in this thread."""
+
+    def __init__(self, *arguments: str, ask: Callable[[int], Any] = get) -> None:
+        self.answer: Any = None
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            self.port = sock.getsockname()[1]
+            # Connections wait in its queue until the server is there.
+            thread = threading.Thread(target=self._ask, args=[ask])
+            thread.start()
+            self.code = main(["serve", *arguments, "--fd", str(sock.detach())])
+            thread.join()
+
+    def _ask(self, ask: Callable[[int], Any]) -> None:
+        try:
+            self.answer = ask(self.port)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["shop:handler"], "handler /"),
+        (["shop:make_app()"], "handler /"),
+        (["shop:wsgi"], "wsgi  /"),
+        (["shop:wsgi", "--root-path", "/at", "--threads", "1"], "wsgi /at /"),
+        (["shop:unclear", "--interface", "wsgi"], None),
+        (["shop:handler", "--loop", "asyncio"], "handler /"),
+    ],
+)
+def test_applications(
+    arguments: list[str], answer: str | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Handlers and WSGI applications are served, and SIGTERM ends it with 0."""
+    served = Served(*arguments)
+    assert served.code == 0
+    assert served.answer[0] == (200 if answer else 500)
+    if answer:
+        assert served.answer[1] == answer
+        err = capfd.readouterr().err
+        assert re.fullmatch(
+            rf"angelia: serving {re.escape(arguments[0])} \((handler|wsgi), (asyncio|uvloop)\) on "
+            rf"http://127\.0\.0\.1:{served.port}/\n",
+            err,
+        )
+
+
+def test_directory(project: Path) -> None:
+    """Files of a directory are served, and it is not listed."""
+    (project / "page.html").write_text("a page")
+    served = Served("--directory", ".", ask=lambda port: [get(port, "/page.html"), get(port)])
+    assert served.answer[0] == (200, "a page")
+    assert served.answer[1][0] == 404
+
+
+def test_limits() -> None:
+    """Limits are the server's."""
+    served = Served(
+        *("shop:reading", "--limit-body", "1K", "--limit-line", "50"),
+        ask=lambda port: [
+            get(port, body=b"x" * 1024)[0],
+            get(port, body=b"x" * 1025)[0],
+            get(port, "/" + "x" * 50)[0],
+        ],
+    )
+    assert served.answer == [200, 413, 414]
+
+
+def test_access_log(capfd: pytest.CaptureFixture[str]) -> None:
+    """--access-log writes a line for each request on standard output, in a format of one's own."""
+    Served("shop:handler", "--access-log", '%s "%r"', ask=lambda port: get(port, "/a"))
+    assert capfd.readouterr().out == '200 "GET /a HTTP/1.1"\n'
+    Served("shop:handler", "--access-log", ask=lambda port: get(port, "/b"))
+    assert capfd.readouterr().out.endswith(' "GET /b HTTP/1.1" 200 10 "-" "-"\n')
+
+
+def test_tls(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """--tls-cert and --tls-key make it HTTPS."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path("cert.pem")
+    certificate.private_key_pem.write_to_path("key.pem")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+
+    def ask(port: int) -> bytes:
+        connection = http.client.HTTPSConnection("127.0.0.1", port, context=context)
+        try:
+            connection.request("GET", "/")
+            return connection.getresponse().read()
+        finally:
+            connection.close()
+
+    served = Served("shop:handler", "--tls-cert", "cert.pem", "--tls-key", "key.pem", ask=ask)
+    assert served.answer == b"handler /"
+    assert f"https://127.0.0.1:{served.port}/" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere:app"], "there is no module 'nowhere'"),
+        (["shop:nothing"], "'shop' has no 'nothing'"),
+        (["shop"], "not of the form"),
+        (["shop:unclear"], "--interface"),
+        (["--directory", "nowhere"], "not a directory: 'nowhere'"),
+        (["shop:handler", "--fd", "999"], "cannot listen on descriptor 999: Bad file descriptor"),
+        (["shop:handler", "--unix", "shop.py"], "cannot listen on shop.py: there is a file"),
+        (["shop:handler", "--host", "name.invalid"], "cannot listen on name.invalid, port 8080"),
+        (["shop:handler", "--tls-cert", "shop.py"], "shop.py: no certificate"),
+        (["shop:handler", "--tls-cert", "none.pem"], "cannot read none.pem: No such file"),
+        (["shop:handler", "--access-log", "%Q"], "--access-log: unknown directive"),
+        (["shop:handler", "--threads", "2"], "--threads is for WSGI"),
+        (["shop:handler", "--root-path", "/a"], "--root-path is for"),
+        (["shop:wsgi", "--root-path", "a/"], "--root-path: "),
+    ],
+)
+def test_what_cannot_be_served(
+    arguments: list[str], message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It exits with 2 and one line that says why."""
+    assert main(["serve", *arguments]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("angelia: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_module_that_fails(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """An error in the application's module is shown with its traceback."""
+    (project / "broken.py").write_text("import nowhere\n")
+    assert main(["serve", "broken:app"]) == 2
+    err = capfd.readouterr().err
+    assert 'broken.py", line 1' in err
+    assert err.endswith(
+        "angelia: importing 'broken' failed: ModuleNotFoundError: No module named 'nowhere'\n"
+    )
+
+
+def program(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "angelia", "serve", *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_program(project: Path) -> None:
+    """The line on standard error tells the port; SIGINT ends the program with 0."""
+    with program("shop:handler", "--port", "0") as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        found = re.search(r"http://127\.0\.0\.1:([0-9]+)/", line)
+        assert found is not None, line
+        assert get(int(found[1])) == (200, "handler /")
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 0
+        assert process.stderr.read() == ""
+
+
+def test_unix_socket(project: Path) -> None:
+    """The file of a Unix socket is there while it is served; a stale one is replaced."""
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind("sock")
+    with program("shop:handler", "--unix", "sock") as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().endswith(" on unix:sock\n")
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect("sock")
+            sock.sendall(b"GET /u HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            with sock.makefile("rb") as stream:
+                assert stream.read().endswith(b"handler /u")
+        # A second server finds the place taken.
+        assert main(["serve", "shop:handler", "--unix", "sock"]) == 2
+        process.terminate()
+        assert process.wait() == 0
+    assert not Path("sock").exists()
