@@ -18,6 +18,7 @@ import typing
 from angelia import hdrs
 from angelia.client.cookies import CookieJar, DummyCookieJar
 from angelia.client.digest import DigestAuthMiddleware
+from angelia.client.reconnecting import Backoff
 from angelia.client.request import ClientRequest, RequestInfo
 from angelia.client.response import ClientResponse, ContentDisposition
 from angelia.client.session import ClientSession, request
@@ -184,6 +185,7 @@ __all__ = (
     "AddrInfoType",
     "AsyncIterablePayload",
     "AsyncResolver",
+    "Backoff",
     "BadContentDispositionHeader",
     "BadContentDispositionParam",
     "BaseConnector",

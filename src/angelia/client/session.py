@@ -7,8 +7,9 @@ Owns: one call from its arguments to its response. Which request follows a redir
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, Final
 
 from multidict import CIMultiDict, getversion
@@ -25,6 +26,7 @@ from angelia.client.arguments import (
 )
 from angelia.client.context import RequestContext, SessionRequestContext
 from angelia.client.proxies import proxy_for
+from angelia.client.reconnecting import DEFAULT_BACKOFF, Backoff, reconnections
 from angelia.client.redirects import (
     REDIRECT_STATUSES,
     Redirect,
@@ -338,6 +340,27 @@ class ClientSession(SessionSettings):
             "auto_decompress": False,
         }
         return WebSocketContext(self._ws_connect(opening, method, url, arguments))
+
+    def ws_reconnect(
+        self, url: str | URL, *, backoff: Backoff = DEFAULT_BACKOFF, **arguments: Any
+    ) -> AsyncGenerator[ClientWebSocketResponse, None]:
+        """Open a WebSocket, and another one whenever it is done with: an endless iterator.
+
+        `arguments` are those of `ws_connect`. When the body of ``async for`` ends, the WebSocket
+        is closed, and after a pause, which `backoff` decides, the next one opens. Network errors,
+        timeouts and the answers 408, 425, 429, 500, 502, 503 and 504 are tried again, not before a
+        Retry-After; every other error is raised, among them RuntimeError once the session is
+        closed. Leaving the loop closes the WebSocket; `contextlib.aclosing` does so there and then.
+        Safe to cancel.
+        """
+        backoff.check()
+        protocols = arguments.get("protocols", ())
+        if not isinstance(protocols, str):
+            # It may be of a kind that can be gone through once.
+            arguments["protocols"] = tuple(protocols)
+        return reconnections(
+            functools.partial(self.ws_connect, url, **arguments), lambda: self.closed, backoff
+        )
 
     async def _ws_connect(
         self, opening: Opening, method: str, url: str | URL, arguments: dict[str, Any]
