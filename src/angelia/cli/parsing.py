@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 
 from angelia.cli.exits import UsageError
 
-__all__ = ("Parser", "count", "positive", "seconds", "size")
+__all__ = ("Parser", "count", "duration", "positive", "seconds", "size")
 
 _SIZE: Final = re.compile(r"([0-9]{1,15})([kKmMgG]?)")
 _UNITS: Final = {"": 0, "k": 10, "m": 20, "g": 30}
@@ -34,6 +34,11 @@ def seconds(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"not a number of seconds above 0: {text!r}")
     return value
+
+
+def duration(text: str) -> float:
+    """A time above 0, or 0 for one without end."""
+    return 0 if text == "0" else seconds(text)
 
 
 def count(text: str) -> int:

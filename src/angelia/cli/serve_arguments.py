@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from angelia.cli.exits import UsageError
-from angelia.cli.parsing import Parser, count, positive, seconds, size
+from angelia.cli.parsing import Parser, count, duration, positive, seconds, size
 
 __all__ = ("LIMITS", "ServeOptions", "parse_serve_arguments")
 
@@ -49,10 +49,11 @@ LIMITS: Final = (
     Limit("--limit-form-fields", "max_form_fields", count, "N", "fields of a form (1000)"),
     Limit("--limit-decompressed", "max_decompressed_size", size, "SIZE", "of a decoded body (any)"),
     Limit("--limit-connections", "max_connections", count, "N", "open at a time (0: any)"),
-    Limit("--limit-head-time", "head_timeout", seconds, "SECONDS", "for a head (30)"),
-    Limit("--limit-body-time", "body_timeout", seconds, "SECONDS", "between body pieces (60)"),
-    Limit("--limit-idle-time", "keepalive_timeout", seconds, "SECONDS", "between requests (75)"),
-    Limit("--limit-linger-time", "lingering_time", seconds, "SECONDS", "for unread bodies (10)"),
+    Limit("--limit-head-time", "head_timeout", duration, "SECONDS", "for a head (30)"),
+    Limit("--limit-body-time", "body_timeout", duration, "SECONDS", "between body pieces (60)"),
+    Limit("--limit-idle-time", "keepalive_timeout", duration, "SECONDS", "between requests (75)"),
+    Limit("--limit-send-time", "send_timeout", duration, "SECONDS", "to take what is sent (60)"),
+    Limit("--limit-linger-time", "lingering_time", duration, "SECONDS", "for unread bodies (10)"),
 )
 
 
@@ -138,7 +139,8 @@ def _parser(default_format: str) -> Parser:
     group("--tls-cert", metavar="FILE", help="certificates (PEM), the server's first: HTTPS")
     group("--tls-key", metavar="FILE", help="the private key, where that file has none")
     group = parser.add_argument_group(
-        "limits", "what a client may ask for; sizes in bytes, or with K, M or G"
+        "limits",
+        "what a client may ask for; sizes in bytes, or with K, M or G; a time of 0 has no end",
     ).add_argument
     for limit in LIMITS:
         group(
