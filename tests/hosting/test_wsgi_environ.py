@@ -202,6 +202,16 @@ class TestContent:
         assert ("CONTENT_LENGTH" in environ) is not decompress
         assert ("HTTP_CONTENT_ENCODING" in environ) is not decompress
 
+    async def test_too_many_codings(self) -> None:
+        """Codings that the server refuses to undo never come to the application."""
+        async with hosting(Recorder()) as server, connected(server) as wire:
+            coded = b", ".join([b"gzip"] * 50)
+            wire.send(
+                b"POST / HTTP/1.1\r\nHost: h\r\nContent-Encoding: %b\r\n" % coded,
+                b"Content-Length: 3\r\n\r\n",
+            )
+            assert (await wire.answer()).status == 400
+
     async def test_unknown_coding(self) -> None:
         """What the server cannot decode is as it came, and so are its fields."""
         environ = await environ_of(

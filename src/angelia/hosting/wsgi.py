@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
+from angelia.errors import ContentError
 from angelia.hosting.wsgi_bridge import Bridge
 from angelia.hosting.wsgi_environ import make_environ
 from angelia.hosting.wsgi_response import (
@@ -30,6 +31,7 @@ from angelia.server.http_exception import HTTPException
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
+    from angelia.net.streams import StreamReader
     from angelia.server.request import Request
 
 __all__ = ("DEFAULT_MAX_PENDING", "DEFAULT_THREADS", "WSGIHandler")
@@ -161,6 +163,14 @@ class WSGIHandler:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
+def _content(request: Request) -> StreamReader:
+    """The body; `HTTPException` where it has a content coding that the server refuses."""
+    try:
+        return request.content
+    except ContentError as error:
+        raise HTTPException(error.status or 400, str(error), close=True) from error
+
+
 class _BodyError(OSError):
     """The request's body will not come to its end, for a reason that is an answer."""
 
@@ -218,12 +228,12 @@ class _Call:
         first, ended, decoded = b"", not request.body_exists, False
         # Looking at the content tells a client that waits to go on: that is for the application.
         if not ended and "Expect" not in request.headers:
-            content = request.content
+            content = _content(request)
             if content.buffered:
                 first = await content.readany()
             ended = content.at_eof()
         if "Content-Encoding" in request.headers and request.body_exists:
-            _ = request.content
+            _content(request)
             decoded = request._exchange.decodes
         environ = make_environ(request, script_name=script_name, decoded=decoded)
         environ.update(constants)
@@ -244,7 +254,7 @@ class _Call:
 
     async def _read(self) -> bytes:
         try:
-            return await self._request.content.readany()
+            return await _content(self._request).readany()
         except HTTPException as error:
             self._refusal = error
             raise _BodyError(str(error)) from error
