@@ -131,6 +131,7 @@ from angelia.net.streams import (
 from angelia.net.timings import Timings
 from angelia.net.tls import Fingerprint
 from angelia.net.upload import UploadTracker
+from angelia.net.websocket import WSStats
 from angelia.version import __version__
 
 if typing.TYPE_CHECKING:
@@ -298,6 +299,7 @@ __all__ = (
     "WSMessageTypeError",
     "WSMsgType",
     "WSServerHandshakeError",
+    "WSStats",
     "WebSocketError",
     "WebSocketReady",
     "WebSocketResponse",

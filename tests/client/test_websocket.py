@@ -1127,6 +1127,24 @@ class TestClose:
             assert ws.close_code == 1000
 
 
+class TestStats:
+    async def test_face(self) -> None:
+        """How fast the server answers, and what went over the WebSocket."""
+        async with (
+            RawServer(ws_script(echo)) as server,
+            angelia.ClientSession() as session,
+            session.ws_connect(ws_url(server)) as ws,
+        ):
+            assert ws.stats().latency is None
+            await ws.ping()
+            await ws.send_str("hello")
+            assert await ws.receive_str() == "hello"
+            stats = ws.stats()
+            assert stats.latency == ws.latency
+            assert stats == (1, 1, 6 + 11, 2 + 7, 0, stats.latency)
+            assert stats.latency
+
+
 class TestHeartbeat:
     async def test_pings(self) -> None:
         """In silence Pings go out; Pongs keep the WebSocket open though nobody receives."""

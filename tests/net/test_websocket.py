@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -437,6 +438,56 @@ class TestSending:
             end.ws.send_frame(b"x" * 126, Opcode.PING)
         end.ws.send_text("ok")
         assert end.sent() == [(WSMsgType.TEXT, "ok", "")]
+
+
+class TestStats:
+    async def test_latency(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """From a Ping to the Pong that says the same, by heartbeat or by hand."""
+        now = 100.0
+        monkeypatch.setattr(time, "perf_counter", lambda: now)
+        end = End(heartbeat=10)
+        assert end.ws.stats().latency is None
+        end.clock.advance(10)
+        now += 0.25
+        end.feed(frame(PONG))
+        assert end.ws.stats().latency == 0.25
+        end.ws.send_frame("a", Opcode.PING)
+        now += 1
+        end.feed(frame(PONG, b"b"))
+        assert end.ws.latency == 0.25
+        end.feed(frame(PONG, b"a"))
+        assert end.ws.latency == 1.0
+
+    async def test_pong_unasked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """RFC 6455 §5.5.3: one that nobody asked for says nothing; of two equal Pings the first."""
+        now = 100.0
+        monkeypatch.setattr(time, "perf_counter", lambda: now)
+        end = End(autoping=False)
+        end.feed(frame(PONG))
+        assert end.ws.stats().latency is None
+        end.ws.send_frame(b"", Opcode.PING)
+        now += 2
+        end.ws.send_frame(b"", Opcode.PING)
+        now += 1
+        end.feed(frame(PONG))
+        end.feed(frame(PONG))
+        assert end.ws.latency == 3.0
+
+    async def test_counts(self) -> None:
+        """Messages, and the octets of all frames, both ways."""
+        end = End()
+        assert end.ws.stats() == (0, 0, 0, 0, 0, None)
+        end.ws.send_text("hello")
+        end.ws.send_frame(b"x", Opcode.BINARY)
+        end.ws.send_frame(b"", Opcode.PING)
+        # Two octets and a mask of four each.
+        assert end.ws.stats() == (2, 0, 11 + 7 + 6, 0, 0, None)
+        end.feed(frame(TEXT, "abc") + frame(PONG))
+        stats = end.ws.stats()
+        assert stats[1:5] == (1, 24, 5 + 2, 1)
+        assert stats.latency is not None
+        end.ws.next_message()
+        assert end.ws.stats().unread == 0
 
 
 class TestHeartbeat:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import deque
 from sys import getsizeof
 from typing import Any, Final, NamedTuple, Protocol
@@ -28,7 +29,14 @@ from angelia.errors import (
     ServerTimeoutError,
 )
 
-__all__ = ("DEFAULT_CLOSE_TIMEOUT", "MAX_UNREAD", "Carrier", "WebSocket", "WebSocketOptions")
+__all__ = (
+    "DEFAULT_CLOSE_TIMEOUT",
+    "MAX_UNREAD",
+    "Carrier",
+    "WSStats",
+    "WebSocket",
+    "WebSocketOptions",
+)
 
 # The documented default of `ws_close`, in seconds.
 DEFAULT_CLOSE_TIMEOUT: Final = 10.0
@@ -100,6 +108,22 @@ class WebSocketOptions(NamedTuple):
     decode_text: bool = True
 
 
+class WSStats(NamedTuple):
+    """What went over a WebSocket so far.
+
+    Messages are text and binary ones; octets are those of all frames, as they were on the wire.
+    `unread` messages have come and wait for `receive`. `latency` is that of the last Ping that was
+    answered, in seconds; None before.
+    """
+
+    messages_sent: int
+    messages_received: int
+    octets_sent: int
+    octets_received: int
+    unread: int
+    latency: float | None
+
+
 class WebSocket:
     """One side of a WebSocket. `carrier` is given what is sent; it calls `feed_data` and so on.
 
@@ -123,15 +147,21 @@ class WebSocket:
         "_linger",
         "_loop",
         "_messages",
+        "_messages_received",
+        "_messages_sent",
+        "_octets_received",
+        "_octets_sent",
         "_options",
         "_over",
         "_over_waiter",
         "_paused",
+        "_pinged",
         "_size",
         "_timer",
         "_waiter",
         "closed",
         "deflate",
+        "latency",
     )
 
     def __init__(
@@ -159,7 +189,13 @@ class WebSocket:
         self.deflate = deflate
         self.closed = False
         """Whether `close` was called, or the end has been read."""
+        self.latency: float | None = None
+        """Seconds from the last Ping that was answered to its Pong."""
         self._messages: deque[WSMessage] = deque()
+        self._messages_sent = self._messages_received = 0
+        self._octets_sent = self._octets_received = 0
+        # What the last Ping that waits for its Pong said, and when it was sent.
+        self._pinged: tuple[bytes, float] | None = None
         self._size = 0
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
@@ -216,6 +252,17 @@ class WebSocket:
         """Whether the connection has ended, or is being closed by the event loop."""
         return self._over
 
+    def stats(self) -> WSStats:
+        """What went over it so far."""
+        return WSStats(
+            self._messages_sent,
+            self._messages_received,
+            self._octets_sent,
+            self._octets_received,
+            len(self._messages),
+            self.latency,
+        )
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What the event loop's transport knows."""
         return self._carrier.get_extra_info(name, default)
@@ -224,6 +271,7 @@ class WebSocket:
 
     def feed_data(self, data: bytes) -> None:
         """Octets have come."""
+        self._octets_received += len(data)
         self._take_in(self._core.receive_data(data))
         if self._core.pending:
             self._refill()
@@ -252,11 +300,10 @@ class WebSocket:
         queue = self._messages
         for message in messages:
             kind = message[0]
-            if kind is not _BINARY and kind is not _TEXT:
-                if kind is WSMsgType.PONG and self._options.autoping:
-                    continue
-                if kind is WSMsgType.ERROR:
-                    self._exception = message[1]
+            if kind is _BINARY or kind is _TEXT:
+                self._messages_received += 1
+            elif not self._take_control(message):
+                continue
             if not self._closing:
                 queue.append(message)
                 self._size += getsizeof(message[1]) + MESSAGE_COST
@@ -273,6 +320,22 @@ class WebSocket:
                 waiter.set_result(None)
             if self._size > MAX_UNREAD and not self._paused and core.receiving:
                 self._pause()
+
+    def _take_control(self, message: WSMessage) -> bool:
+        """Look at what is no data; True where it is for whoever receives."""
+        if message.type is WSMsgType.PONG:
+            self._receive_pong(message.data)
+            return not self._options.autoping
+        if message.type is WSMsgType.ERROR:
+            self._exception = message.data
+        return True
+
+    def _receive_pong(self, data: bytes) -> None:
+        pinged = self._pinged
+        # RFC 6455 §5.5.3: a Pong says what its Ping said; one that nobody asked for means nothing.
+        if pinged is not None and data == pinged[0]:
+            self.latency = time.perf_counter() - pinged[1]
+            self._pinged = None
 
     def _refill(self) -> None:
         """Look at what waits in the core, while there is room for what it makes."""
@@ -335,7 +398,17 @@ class WebSocket:
     def _flush(self) -> None:
         buffers = self._core.data_to_send()
         if buffers:
-            self._carrier.send(buffers)
+            self._send(buffers)
+
+    def _send(self, buffers: list[Buffer]) -> None:
+        self._octets_sent += len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
+        self._carrier.send(buffers)
+
+    def _remember_ping(self, data: bytes) -> None:
+        """A Ping goes out: the peer need only answer the last one (RFC 6455 §5.5.3)."""
+        # Two that say the same cannot be told apart: the Pong that comes is the first one's.
+        if self._pinged is None or self._pinged[0] != data:
+            self._pinged = (data, time.perf_counter())
 
     def _flush_answers(self) -> None:
         """Send what the core answers by itself."""
@@ -445,7 +518,8 @@ class WebSocket:
         if self.closed or self._over or core.state not in _SENDING:
             raise _closing()
         core.send_text(data, compress)
-        self._carrier.send(core.data_to_send())
+        self._messages_sent += 1
+        self._send(core.data_to_send())
 
     def send_binary(self, data: Buffer, compress: int | None = None) -> None:
         """Send a binary message; otherwise as `send_text`."""
@@ -453,7 +527,8 @@ class WebSocket:
         if self.closed or self._over or core.state not in _SENDING:
             raise _closing()
         core.send_binary(data, compress)
-        self._carrier.send(core.data_to_send())
+        self._messages_sent += 1
+        self._send(core.data_to_send())
 
     def send_frame(
         self, message: str | Buffer, opcode: Opcode, compress: int | None = None
@@ -466,6 +541,10 @@ class WebSocket:
             self._core.send_frame(opcode, message, compress=wanted)
         except LocalProtocolError as error:
             raise ValueError(str(error)) from error
+        if opcode is Opcode.PING:
+            self._remember_ping(message.encode() if isinstance(message, str) else bytes(message))
+        elif opcode is Opcode.TEXT or opcode is Opcode.BINARY:
+            self._messages_sent += 1
         self._flush()
 
     async def drain(self) -> None:
@@ -493,6 +572,7 @@ class WebSocket:
             self._timer = None
             return
         self._core.send_ping()
+        self._remember_ping(b"")
         try:
             self._flush()
         except ConnectionResetError:

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from angelia.core.ws_frames import Opcode, WSCloseCode
 from angelia.core.ws_messages import WSMessage, WSMsgType
 from angelia.errors import WSMessageTypeError
-from angelia.net.websocket import WebSocket
+from angelia.net.websocket import WebSocket, WSStats
 
 __all__ = ("WebSocketFace",)
 
@@ -56,6 +56,18 @@ class WebSocketFace:
     def exception(self) -> BaseException | None:
         """What ended the connection, if it was not closed in order."""
         return self._ws.exception
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds from the last Ping that was answered to its Pong; None before there was one.
+
+        Pings are those of `heartbeat`, which go out where nothing else comes, and of `ping`.
+        """
+        return self._ws.latency
+
+    def stats(self) -> WSStats:
+        """Messages and octets so far, both ways."""
+        return self._ws.stats()
 
     # --- sending -------------------------------------------------------------------------------
 
