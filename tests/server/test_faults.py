@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import struct
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -585,3 +586,51 @@ class TestSystem:
                 assert (await wire.answer()).body == b"content"
         (line,) = logged
         assert "Too many open files" in line
+
+    async def test_no_descriptor_for_a_connection(self, loop_kind: str) -> None:
+        """Who comes when there is no descriptor left is served when there is one again."""
+        if sys.platform == "win32":
+            pytest.skip("there is no limit to set")
+        spare = 4
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "server.exhausted", str(spare), loop_kind),
+            cwd=Path(__file__).parent.parent,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("no pipes")
+        wires: list[Wire] = []
+        try:
+            port = int((await process.stdout.readline()).split()[1])
+            for number in range(1, spare + 1):
+                wires.append(Wire(*await asyncio.open_connection("127.0.0.1", port)))
+                wires[-1].send(GET)
+                assert (await wires[-1].answer()).body == b"%d" % number
+            # The kernel lets these in, but nobody accepts them: they wait, or are closed.
+            for _ in range(3):
+                wires.append(Wire(*await asyncio.open_connection("127.0.0.1", port)))
+                wires[-1].send(GET)
+            if loop_kind == "stock":
+                assert b"out of system resource" in await process.stdout.readline()
+            else:
+                with suppress(ConnectionError):
+                    assert await wires[-1].closed()
+            kept, *others = wires
+            for wire in others:
+                await wire.close()
+            # Until the server has seen enough of them go.
+            while True:
+                kept.send(GET)
+                if int((await kept.answer()).body) < spare:
+                    break
+            late = Wire(*await asyncio.open_connection("127.0.0.1", port))
+            wires.append(late)
+            late.send(GET)
+            assert (await late.answer()).status == 200
+        finally:
+            for wire in wires:
+                await wire.close()
+            process.stdin.close()
+            await process.communicate()
+        assert process.returncode == 0
