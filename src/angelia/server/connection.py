@@ -25,6 +25,7 @@ from angelia.server.options import ServerOptions
 from angelia.server.request import Request
 from angelia.server.response import SERVER, Response, StreamResponse, http_now
 from angelia.server.send_watch import SendWatch
+from angelia.server.sendfile import CAN_SEND_FILES, FileTransfer
 from angelia.server.tasks import HandlerTasks
 
 if TYPE_CHECKING:
@@ -678,24 +679,32 @@ class ServerConnection(asyncio.Protocol):
         """Let the system send content from a file; 0 where loop or connection cannot do that."""
         self._sending()
         socket = self._socket
-        if socket is None or self.scheme != "http" or not _can_send_files(self.loop):
+        if socket is None or self.scheme != "http" or not CAN_SEND_FILES:
             return 0
-        if socket.get_extra_info("socket") is None:
+        system_socket = socket.get_extra_info("socket")
+        if system_socket is None:
             # There is no descriptor that the system could write to.
             return 0
-        self.flush()
+        await self._write_all(socket)
+        seconds = self.options.send_timeout
+        transfer = FileTransfer(self.loop, socket, self._drain_waiters, seconds)
         try:
-            sent = await self.loop.sendfile(socket, file, start, size, fallback=False)
-        except (asyncio.SendfileNotAvailableError, NotImplementedError):
-            return 0
-        except OSError as error:
-            if isinstance(error, ConnectionError):
-                # The transport would learn of it later.
-                self.abort()
-            # With its traceback it would be in a cycle with a future of the loop, and we as well.
-            raise error.with_traceback(None) from None
+            sent = await transfer.send(system_socket.fileno(), file, start, size)
+        except ConnectionError:
+            # The transport would learn of it later.
+            self.abort()
+            raise
         self.core.count_content(exchange.stream_id, sent)
         return sent
+
+    async def _write_all(self, socket: asyncio.WriteTransport) -> None:
+        """Wait until all that was sent is the system's."""
+        self.flush()
+        socket.set_write_buffer_limits(0)
+        try:
+            await self.drain()
+        finally:
+            socket.set_write_buffer_limits()
 
     def flush(self) -> None:
         """Write what the core wants to send."""
@@ -817,11 +826,6 @@ class BufferedServerConnection(ServerConnection, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self.data_received(bytes(self.get_buffer(nbytes)[:nbytes]))
-
-
-def _can_send_files(loop: asyncio.AbstractEventLoop) -> bool:
-    # uvloop's transports are not its sendfile's business.
-    return isinstance(loop, asyncio.BaseEventLoop)
 
 
 def _checked(response: object) -> StreamResponse:

@@ -1,0 +1,101 @@
+"""FileTransfer: a file that the system sends, past the event loop's transport.
+
+Owns: the waits between the calls of `os.sendfile`, and how long one may take. That all that was
+written before is out, and that nothing else is written meanwhile, is for the caller.
+
+Event loops have a `sendfile` too. uvloop's does not do that for its transports, and asyncio's waits
+for ever for a client that takes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import BinaryIO, Final
+
+__all__ = ("CAN_SEND_FILES", "FileTransfer")
+
+CAN_SEND_FILES: Final = hasattr(os, "sendfile")
+
+# The system takes as much as the socket has room for. A slow disk is to hold up nobody for long.
+MAX_CALL: Final = 8 * 1024 * 1024
+
+
+class FileTransfer:
+    """Sends parts of files on the socket of `transport`.
+
+    Whoever sees the end of the transport settles the futures in `waiters`. A client that takes
+    nothing for `seconds` is aborted; 0: it may.
+    """
+
+    __slots__ = ("_loop", "_seconds", "_transport", "_waiters")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        transport: asyncio.WriteTransport,
+        waiters: set[asyncio.Future[None]],
+        seconds: float,
+    ) -> None:
+        self._loop = loop
+        self._transport = transport
+        self._waiters = waiters
+        self._seconds = seconds
+
+    async def send(self, descriptor: int, file: BinaryIO, start: int, size: int) -> int:
+        """Send `size` octets of `file`; returns how many it had, 0 if the system cannot send it.
+
+        ConnectionError when nobody takes them any more; OSError where the file fails.
+        """
+        sent = 0
+        # The loop watches a descriptor for one purpose only, and its transport has this one.
+        try:
+            watched = os.dup(descriptor)
+        except OSError:
+            # There are no more descriptors to be had.
+            return 0
+        try:
+            while sent < size:
+                count = min(size - sent, MAX_CALL)
+                try:
+                    count = os.sendfile(watched, file.fileno(), start + sent, count)
+                except BlockingIOError:
+                    await self._writable(watched)
+                    continue
+                if not count:
+                    break
+                sent += count
+                # Others have their turn, also where the client takes all at once.
+                await asyncio.sleep(0)
+                self._check_open()
+        except OSError as error:
+            # Some files are not the system's to send; that is known with the first octet.
+            if sent or isinstance(error, ConnectionError):
+                raise
+        finally:
+            os.close(watched)
+        return sent
+
+    def _check_open(self) -> None:
+        if self._transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+
+    async def _writable(self, descriptor: int) -> None:
+        loop = self._loop
+        waiter: asyncio.Future[None] = loop.create_future()
+        watch = loop.call_later(self._seconds, self._transport.abort) if self._seconds else None
+        self._waiters.add(waiter)
+        loop.add_writer(descriptor, _settle, waiter)
+        try:
+            await waiter
+        finally:
+            loop.remove_writer(descriptor)
+            self._waiters.discard(waiter)
+            if watch is not None:
+                watch.cancel()
+        self._check_open()
+
+
+def _settle(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
