@@ -12,7 +12,6 @@ import contextvars
 import html
 import logging
 import traceback
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from angelia.core.h1_server import H1ServerConnection, understands_expectation
@@ -176,11 +175,18 @@ class ServerConnection(asyncio.Protocol):
         if self._lingering:
             return
         core = self.core
-        if self._exchange is not None and core.answered:
-            # One handler at a time: the next request waits until this one is through.
-            self._early += data
-            self._pause()
-            return
+        exchange = self._exchange
+        if exchange is not None:
+            if exchange.receiver is not None:
+                # Another protocol's, which the core need not see.
+                exchange.received_at = self.loop.time()
+                exchange.receiver.feed_data(data)
+                return
+            if core.answered:
+                # One handler at a time: the next request waits until this one is through.
+                self._early += data
+                self._pause()
+                return
         received = core.receive_request(data)
         if isinstance(received, RequestHead):
             # As in `_begin`. A core that was idle is persistent.
@@ -483,6 +489,8 @@ class ServerConnection(asyncio.Protocol):
     def upgraded(self) -> None:
         """The request under way speaks another protocol now: it gets what was read behind it."""
         self._due = None
+        # From here on `send_unframed` goes past the core.
+        self.flush()
         self._resume()
         while events := self.core.next_events():
             self._dispatch(events)
@@ -490,15 +498,15 @@ class ServerConnection(asyncio.Protocol):
         if self._closing and exchange is not None and exchange.upgraded is not None:
             exchange.upgraded.going_away()
 
-    def send_unframed(self, exchange: ServerExchange, buffers: Sequence[Buffer]) -> int:
-        """Send octets as they are; returns how many. ConnectionResetError where nobody listens."""
-        self._sending()
-        core, stream_id, size = self.core, exchange.stream_id, 0
-        for buffer in buffers:
-            core.send_content(stream_id, buffer, end=False)
-            size += len(buffer)
-        self.flush()
-        return size
+    def send_unframed(self, buffers: list[Buffer]) -> None:
+        """Send octets as they are; ConnectionResetError where nobody listens."""
+        socket = self._socket
+        if socket is None or socket.is_closing():
+            raise ConnectionResetError("the client has gone")
+        if len(buffers) == 1:
+            socket.write(buffers[0])
+        else:
+            write_together(socket, buffers, self.loop)
 
     def end_sending(self) -> bool:
         """Say that nothing more will be written; False where that cannot be said by itself."""

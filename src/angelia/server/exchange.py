@@ -7,7 +7,6 @@ core's, the socket the connection's. Knows nothing of handlers or of what a resp
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from angelia.core.coding import make_decoder
@@ -71,6 +70,7 @@ class ServerExchange:
         "keep_alive",
         "output_size",
         "received_at",
+        "receiver",
         "stream_id",
         "trailers",
         "upgraded",
@@ -103,6 +103,7 @@ class ServerExchange:
         # Set when the content is another protocol's; then it counts when octets came last.
         self.upgraded: Upgraded | None = None
         self.received_at = 0.0
+        self.receiver: ContentReceiver | None = None
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else "open"
@@ -286,10 +287,13 @@ class ServerExchange:
             receiver.set_exception(duplicate(self._error))
         else:
             connection.upgraded()
+            self.receiver = receiver
 
-    def send_unframed(self, buffers: Sequence[Buffer]) -> None:
+    def send_unframed(self, buffers: list[Buffer]) -> None:
         """Send octets of the other protocol; ConnectionResetError where nobody takes them."""
-        self.output_size += self.connection.send_unframed(self, buffers)
+        self.connection.send_unframed(buffers)
+        for buffer in buffers:
+            self.output_size += len(buffer)
 
     # The stream's flow control.
 
