@@ -7,15 +7,22 @@ Owns: how an application is called for each request, and when it lives. What it 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 from angelia.errors import ContentError
 from angelia.hosting.asgi_http import ASGIResponse
 from angelia.hosting.asgi_lifespan import Lifespan, LifespanError, LifespanMode
-from angelia.hosting.asgi_scope import ASGIApplication, http_scope
+from angelia.hosting.asgi_scope import ASGIApplication, http_scope, websocket_scope
+from angelia.hosting.asgi_websocket import (
+    ASGIWebSocket,
+    offered_subprotocols,
+    opens_websocket,
+)
 from angelia.server.http_exception import HTTPException
+from angelia.server.websocket import WebSocketResponse
 
 if TYPE_CHECKING:
     from angelia.server.request import Request
@@ -36,13 +43,24 @@ class ASGIHandler:
     - `app`: the application, a coroutine function of scope, receive and send;
     - `root_path`: the path at which the application is mounted, ``/shop``; put before the paths
       that do not begin with it, so that a proxy in front may have taken it off or not;
+    - `websocket`: options of `angelia.WebSocketResponse` for the application's WebSockets, as in
+      ``{"heartbeat": 30, "max_msg_size": 2**20}``;
     - `lifespan`: whether the application is told of start and end: ``auto``, if it wants to know;
       ``on``, and it has to; ``off``.
 
-    ValueError for a `root_path` that is no path, and for another word for `lifespan`.
+    ValueError for a `root_path` that is no path, and for another word for `lifespan`. TypeError
+    for options that a WebSocket does not have.
     """
 
-    __slots__ = ("_app", "_lifespan", "_mode", "_raw_root_path", "_root_path", "_state")
+    __slots__ = (
+        "_app",
+        "_lifespan",
+        "_mode",
+        "_raw_root_path",
+        "_root_path",
+        "_state",
+        "_websocket",
+    )
 
     def __init__(
         self,
@@ -50,11 +68,16 @@ class ASGIHandler:
         *,
         root_path: str = "",
         lifespan: LifespanMode = "auto",
+        websocket: Mapping[str, Any] | None = None,
     ) -> None:
         if root_path and (root_path[0] != "/" or root_path[-1] == "/"):
             raise ValueError(f"root_path begins with a slash and ends without: {root_path!r}")
         if lifespan not in ("auto", "on", "off"):
             raise ValueError(f"lifespan is auto, on or off, not {lifespan!r}")
+        self._websocket = dict(websocket or {})
+        if self._websocket:
+            # What is wrong with them is better found now.
+            WebSocketResponse(**self._websocket)
         self._app = app
         self._root_path = root_path
         self._raw_root_path = quote(root_path).encode("ascii")
@@ -104,6 +127,8 @@ class ASGIHandler:
         decoded = False
         if head.method == "CONNECT":
             raise HTTPException(501, "an application is no tunnel", close=True)
+        if "upgrade" in head.special and opens_websocket(head):
+            return await self._open_websocket(request)
         if exchange.has_content and "content-encoding" in head.special:
             decoded = _is_decoded(request)
         scope = http_scope(request, self._root_path, self._raw_root_path, decoded=decoded)
@@ -117,6 +142,21 @@ class ASGIHandler:
         else:
             response.app_ended()
         return response
+
+    async def _open_websocket(self, request: Request) -> StreamResponse:
+        # What is no handshake is refused before the application hears of it.
+        WebSocketResponse(**self._websocket)._negotiate(request)
+        scope = websocket_scope(
+            request, self._root_path, self._raw_root_path, offered_subprotocols(request)
+        )
+        if self._state is not None:
+            scope["state"] = self._state.copy()
+        websocket = ASGIWebSocket(request, self._websocket)
+        try:
+            await self._app(scope, websocket.receive, websocket.send)
+        except Exception as error:  # noqa: BLE001 - whatever it raises is answered or logged
+            return websocket.app_failed(error)
+        return websocket.app_ended()
 
 
 def _is_decoded(request: Request) -> bool:
