@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
 import random
 import weakref
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ from yarl import URL
 
 import angelia
 from angelia.core.coding import available_codings
+from angelia.core.ws_extensions import DeflateOffer
 from counting import counted
 from peers.evil import CANARY, Evil, content, fields_of
 from peers.raw import RawServer, read_head, read_request, response
@@ -471,3 +475,52 @@ class TestJar:
             )
         assert len(jar) == 1000
         assert len(loop._scheduled) <= timers + 1  # type: ignore[attr-defined]  # as above
+
+    async def test_default_limits(self) -> None:
+        """180 cookies of a domain and 3300 in all are kept by default."""
+        jar = angelia.CookieJar()
+        for host in range(34):
+            lines = [f"c{number}=1" for number in range(200 if host == 0 else 100)]
+            for start in range(0, len(lines), 50):
+                url = URL(f"http://h{host}.test/")
+                jar.update_cookies_from_headers(lines[start : start + 50], url)
+            if host == 0:
+                assert len(jar) == 180
+        assert len(jar) == 3300
+
+
+class TestBackend:
+    async def test_everywhere(self) -> None:
+        """`set_zlib_backend` holds for requests, responses and WebSocket messages alike."""
+        made: list[str] = []
+
+        def noted(name: str) -> Any:
+            def make(*args: Any, **options: Any) -> Any:
+                made.append(name)
+                return getattr(zlib, name)(*args, **options)
+
+            return make
+
+        names = {name: noted(name) for name in ("compressobj", "decompressobj")}
+        angelia.set_zlib_backend(SimpleNamespace(**{**vars(zlib), **names}))
+        try:
+            packed = response(gzip.compress(b"x"), "Content-Encoding: gzip")
+            async with (
+                RawServer([packed]) as server,
+                angelia.ClientSession() as session,
+                session.post(server.url, data=b"x", compress="gzip") as resp,
+            ):
+                assert await resp.read() == b"x"
+            assert sorted(made) == ["compressobj", "decompressobj"]
+            made.clear()
+            script = ws_script(echo, deflate=DeflateOffer())
+            async with RawServer(script) as server, angelia.ClientSession() as session:
+                url = server.url.with_scheme("ws")
+                async with session.ws_connect(url, compress=15) as ws:
+                    assert ws.compress
+                    await ws.send_str("x" * 1000)
+                    assert await ws.receive_str() == "x" * 1000
+            # Both ends are ours here.
+            assert sorted(made) == ["compressobj"] * 2 + ["decompressobj"] * 2
+        finally:
+            angelia.set_zlib_backend(zlib)
