@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from contextlib import suppress
 from pathlib import Path
@@ -127,50 +128,45 @@ class TestFailures:
     @pytest.mark.parametrize("scheme", ["http", "https", "ws"])
     async def test_unreachable(self, scheme: str) -> None:
         """A proxy that cannot be reached is named, whatever was asked of it; nothing was sent."""
-        async with RawServer([OK]) as proxy:
-            gone = proxy.url
-        async with angelia.ClientSession(proxy=gone) as session:
-            with pytest.raises(angelia.ClientProxyConnectionError) as caught:
-                await session.get(f"{scheme}://a.test/")
-        assert (caught.value.host, caught.value.port) == ("127.0.0.1", gone.port)
-        assert f"127.0.0.1:{gone.port}" in str(caught.value)
+        with socket.socket() as deaf:
+            # It has the port, and does not listen.
+            deaf.bind(("127.0.0.1", 0))
+            port = deaf.getsockname()[1]
+            async with angelia.ClientSession(proxy=f"http://127.0.0.1:{port}") as session:
+                with pytest.raises(angelia.ClientProxyConnectionError) as caught:
+                    await session.get(f"{scheme}://a.test/")
+        assert (caught.value.host, caught.value.port) == ("127.0.0.1", port)
+        assert f"127.0.0.1:{port}" in str(caught.value)
         assert "a.test" not in str(caught.value)
         assert caught.value.request_sent is False
 
     async def test_slot_after_each_failure(self) -> None:
         """The only slot is free after a tunnel that was refused, broken off, or not answered."""
-        answers: list[bytes | None] = [NO, b"HTTP/1.1 200", None, OK]
 
         async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await read_head(reader)
-            answer = answers.pop(0)
-            if answer is None:
+            line = first_line(await read_head(reader))
+            if "silent.test" in line:
                 await reader.read()
-                return
-            writer.write(answer)
+            else:
+                writer.write(NO if "refused.test" in line else b"HTTP/1.1 200")
 
+        failures: list[tuple[str, type[Exception], float | None]] = [
+            ("refused", angelia.ClientHttpProxyError, None),
+            ("broken", angelia.ClientProxyConnectionError, None),
+            ("silent", angelia.ConnectionTimeoutError, 0.05),
+        ]
         async with (
             RawServer(script) as proxy,
             angelia.TCPConnector(limit=1) as connector,
             angelia.ClientSession(connector=connector, proxy=proxy.url) as session,
         ):
-            for error in (
-                angelia.ClientHttpProxyError,
-                angelia.ClientProxyConnectionError,
-                angelia.ConnectionTimeoutError,
-            ):
+            for name, error, seconds in failures * 2:
+                timeout = angelia.ClientTimeout(sock_connect=seconds)
                 with pytest.raises(error):
-                    await session.get(
-                        "https://a.test/",
-                        timeout=angelia.ClientTimeout(
-                            sock_connect=0.05 if error is angelia.ConnectionTimeoutError else None
-                        ),
-                    )
+                    await session.get(f"https://{name}.test/", timeout=timeout)
                 stats = connector.stats()
                 assert (stats.idle, stats.in_use, stats.connecting, stats.waiting) == (0, 0, 0, 0)
                 await proxy.wait_all_closed()
-            async with session.get("http://a.test/") as resp:
-                assert await resp.read() == b"ok"
 
 
 class TestEnvironment:
