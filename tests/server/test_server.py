@@ -247,6 +247,27 @@ class TestClose:
                 assert octets.startswith(b"HTTP/1.1 200 OK\r\n")
             await closing
 
+    @pytest.mark.parametrize("count", range(12))
+    async def test_handed_over(self, count: int) -> None:
+        """Of a socket that two servers share in turn no connection is lost, whenever it comes."""
+        with socket.create_server(("127.0.0.1", 0)) as sock, socket.socket() as client:
+            sock.setblocking(False)
+            async with Server(hello) as one:
+                await one.start(fd=sock.fileno())
+                closing = asyncio.create_task(one.close(60))
+                for _ in range(count):
+                    await asyncio.sleep(0)
+                client.connect(sock.getsockname())
+                client.sendall(GET)
+                client.setblocking(False)
+                loop = asyncio.get_running_loop()
+                reading = loop.create_task(loop.sock_recv(client, 65536))
+                reading.add_done_callback(lambda _: client.close())
+                await closing
+            async with Server(hello) as two:
+                await two.start(fd=sock.fileno())
+                assert (await reading).startswith(b"HTTP/1.1 200 OK\r\n")
+
     async def test_idle_time(self) -> None:
         """With a time for idle connections a busy client gets one more answer, told as the last."""
         async with Server(hello) as server:

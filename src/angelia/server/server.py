@@ -283,6 +283,8 @@ class Server:
             # to be accepted, octets that were not read yet.
             if timeout:
                 await _turns(ACCEPT_TURNS)
+                self._stop_accepting()
+                await _turns(ACCEPT_TURNS)
             self._stop_listening()
             if timeout:
                 await _turns(READ_TURNS)
@@ -304,6 +306,14 @@ class Server:
             for path in self._paths:
                 _remove_socket(path)
             self._paths.clear()
+
+    def _stop_accepting(self) -> None:
+        # asyncio forgets a socket that it has accepted when the listener is closed in the turn
+        # after: then the client hears nothing but a reset.
+        if isinstance(self._loop, asyncio.SelectorEventLoop):
+            for listener in self._listeners:
+                for sock in listener.sockets:
+                    self._loop.remove_reader(sock)
 
     def _stop_listening(self) -> None:
         for listener in self._listeners:
