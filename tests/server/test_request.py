@@ -13,6 +13,7 @@ from angelia.server.forms import FileField
 from angelia.server.http_exception import HTTPException
 from angelia.server.request import Request
 from angelia.server.response import Response, StreamResponse
+from angelia.testing import make_mocked_request
 from server.kit import ask, post, serving
 
 pytestmark = pytest.mark.deadline(15)
@@ -116,6 +117,15 @@ class TestHead:
         octets = get(b"X-Forwarded-For: 1.2.3.4", b"X-Forwarded-Proto: https")
         look = lambda r: (r.remote, r.scheme, r.peername[0])  # noqa: E731 - one line says it
         assert await seen(octets, look) == ("127.0.0.1", "http", "127.0.0.1")
+
+    @pytest.mark.parametrize("query", ["", "?", "?a=/b?%2F"])
+    def test_path_without_a_url(self, query: str) -> None:
+        """The path is the URL's, whichever characters are in it."""
+        allowed = [chr(code) for code in range(0x21, 0x7F) if chr(code) not in "#\\%?"]
+        paths = ["/", "//", "//a", "/.", "/a/../b", "/a/./b", "/%2F%41", "/a%20b", "/%C3%A4/%zz"]
+        for path in [*paths, *(f"/a{c}b" for c in allowed), *(f"/{c}" for c in allowed)]:
+            request = make_mocked_request("GET", path + query, {"Host": "h"})
+            assert request.path == request.url.path, path
 
 
 class TestBody:

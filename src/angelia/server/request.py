@@ -150,7 +150,9 @@ class Request:
     @property
     def path(self) -> str:
         """The path, decoded."""
-        return self.url.path
+        path = self._head.target.partition("?")[0]
+        # Where there is nothing to decode, no URL is needed to know it.
+        return path if path[:1] == "/" and "%" not in path else self.url.path
 
     @property
     def query(self) -> MultiDictProxy[str]:
