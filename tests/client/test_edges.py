@@ -207,8 +207,19 @@ class TestNextHop:
 
     async def test_small_content_is_read(self) -> None:
         """A hop's small content is taken from the connection, which carries the next request."""
-        answers = [moved(body=b"x" * 1000), moved(body=b"y" * 10), OK]
-        async with RawServer(answers) as server, angelia.ClientSession() as session:
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            for answer in (moved(body=b"x" * 1000), moved(body=b"y" * 10), OK):
+                await read_request(reader)
+                head, _, body = answer.partition(b"\r\n\r\n")
+                writer.write(head + b"\r\n\r\n")
+                # Content that comes with its head would be there unasked.
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                writer.write(body)
+            await reader.read()
+
+        async with RawServer(script) as server, angelia.ClientSession() as session:
             assert await content(session, server.url) == b"ok"
             assert server.connections == 1
 
