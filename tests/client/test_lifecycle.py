@@ -351,6 +351,8 @@ PROGRAM = """
 
     async def main():
         global session
+        # Debug mode tells of slow callbacks, which a slow machine has.
+        asyncio.get_running_loop().slow_callback_duration = 3600
         session = angelia.ClientSession()
         async with session.get(sys.argv[1]) as resp:
             assert await resp.read() == b"ok"
