@@ -41,9 +41,11 @@ CLOSING_TIME: Final = 2.0
 # So much of an error's text, which quotes what the client sent, is sent back.
 MAX_EXCERPT: Final = 200
 
-
 # So many pipelined requests are answered in one turn of the event loop; then others get theirs.
 MAX_IN_TURN: Final = 16
+
+# They do not change as long as there is a connection.
+_ADDRESSES: Final = frozenset({"peername", "sockname"})
 
 
 class ServerConnection(asyncio.Protocol):
@@ -51,6 +53,7 @@ class ServerConnection(asyncio.Protocol):
 
     __slots__ = (
         "__weakref__",
+        "_addresses",
         "_begun",
         "_closing",
         "_context",
@@ -100,6 +103,7 @@ class ServerConnection(asyncio.Protocol):
         self._exchange: ServerExchange | None = None
         # That of a request whose handler is still to be called; whether handlers are being called.
         self._begun: ServerExchange | None = None
+        self._addresses: dict[str, Any] | None = None
         self._starting = False
         # What goes on with the handler; None while its first step is taken.
         self._task: asyncio.Task[None] | None = None
@@ -156,8 +160,19 @@ class ServerConnection(asyncio.Protocol):
         return self._socket
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What the transport knows."""
-        return default if self._socket is None else self._socket.get_extra_info(name, default)
+        """What the transport knows; the addresses, once asked for, also when it is gone."""
+        addresses = self._addresses
+        if addresses is not None and name in addresses:
+            return addresses[name]
+        if self._socket is None:
+            return default
+        value = self._socket.get_extra_info(name, default)
+        # uvloop asks the system each time.
+        if name in _ADDRESSES and value is not None:
+            if addresses is None:
+                addresses = self._addresses = {}
+            addresses[name] = value
+        return value
 
     # --- the event loop's calls ----------------------------------------------------------------
 
