@@ -16,6 +16,7 @@ from angelia.cli.arguments import (
     FetchOptions,
     LoadOptions,
     ServeOptions,
+    WebSocketOptions,
     parse_arguments,
 )
 from angelia.cli.exits import ExitCode, OutputClosed, UsageError
@@ -63,7 +64,10 @@ def _guarded(arguments: list[str], output: Output) -> int:
         return ExitCode.USAGE
 
 
-def _run(options: FetchOptions | LoadOptions | ServeOptions | DemoOptions, output: Output) -> int:
+def _run(
+    options: FetchOptions | LoadOptions | ServeOptions | WebSocketOptions | DemoOptions,
+    output: Output,
+) -> int:
     """Run the command in an event loop of its own."""
     if isinstance(options, ServeOptions):
         from angelia.cli.serve import serve
@@ -77,6 +81,10 @@ def _run(options: FetchOptions | LoadOptions | ServeOptions | DemoOptions, outpu
 
         main_task = load(options, output)
         loop_factory = _fast_loop()
+    elif isinstance(options, WebSocketOptions):
+        from angelia.cli.ws import talk
+
+        main_task = talk(options, output)
     elif isinstance(options, DemoOptions):
         from angelia.cli.demo import demo
 
