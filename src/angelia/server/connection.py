@@ -197,7 +197,7 @@ class ServerConnection(asyncio.Protocol):
                 exchange.received_at = self.loop.time()
                 exchange.receiver.feed_data(data)
                 return
-            if core.answered:
+            if core.answered and not self.release(exchange):
                 # One handler at a time: the next request waits until this one is through.
                 self._early += data
                 self._pause()
@@ -278,7 +278,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _forget(self) -> None:
         """All is over. What is left is no cycle: it goes without the collector."""
-        self._exchange = None
+        self._exchange = self._task = None
         self._server.forget(self)
 
     # --- requests ------------------------------------------------------------------------------
@@ -374,15 +374,14 @@ class ServerConnection(asyncio.Protocol):
                 response = await self._answer_error(request, exchange, error)
         except asyncio.CancelledError:
             # By the shutdown, or because the client has gone: nobody waits for the rest.
-            self.abort()
+            self._break_off(exchange)
             raise
         finally:
             exchange.ended = True
             if not exchange.complete or request._post is not None:
                 exchange.abandon()
                 request.close()
-            self._task = None
-            if self._socket is None:
+            if self._socket is None and not exchange.released:
                 # The server waits for handlers whose clients have gone, too.
                 self._forget()
         if log is not None:
@@ -434,8 +433,35 @@ class ServerConnection(asyncio.Protocol):
             response.content_type = "text/html"
         return response
 
+    def _break_off(self, exchange: ServerExchange) -> None:
+        if not exchange.released:
+            self.abort()
+
+    def release(self, exchange: ServerExchange) -> bool:
+        """Let the next request have its turn, if the handler of this one has nothing to say.
+
+        It goes on by itself then, and the server waits for it when it closes. Not to be called from
+        the handler.
+        """
+        task = self._task
+        if exchange is not self._exchange or not exchange.releasable or task is None:
+            return False
+        if self._socket is None:
+            return False
+        exchange.ended = exchange.released = True
+        if not exchange.complete:
+            exchange.abandon()
+        self._server.keep(task)
+        self._finished(exchange)
+        self._answer()
+        return True
+
     def _finished(self, exchange: ServerExchange) -> None:
         """The request has been answered."""
+        if exchange is not self._exchange:
+            # It has let others have their turn already, or the connection is gone.
+            return
+        self._task = None
         if (
             self.core.idle
             and self._socket is not None
