@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from angelia.server.access_log import AccessLogger
+from angelia.server.files import Directory
 from angelia.server.http_exception import HTTPException
 from angelia.server.request import Request
 from angelia.server.response import Response, StreamResponse
@@ -18,6 +20,11 @@ from server.kit import GET, ask, connected, echo, hello, serving
 pytestmark = [pytest.mark.usefixtures("loop_kind"), pytest.mark.deadline(20)]
 
 HEAD = b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+def _file(*fields: bytes, method: bytes = b"GET") -> bytes:
+    lines = b"".join(field + b"\r\n" for field in fields)
+    return b"%b /f HTTP/1.1\r\nHost: h\r\n%b\r\n" % (method, lines)
 
 
 class TestAnswers:
@@ -155,6 +162,76 @@ class TestRequests:
                 assert (await wire.answer()).body == b"x" * count
                 wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
             wire.writer.transport.abort()
+
+
+class TestFiles:
+    async def test_beyond_two_gigabytes(self, tmp_path: Path) -> None:
+        """Sizes and places of files have no 32 bits."""
+        size = 3 * 2**30
+        with (tmp_path / "f").open("wb") as file:
+            file.truncate(size)
+            file.seek(size - 3)
+            file.write(b"end")
+        async with serving(Directory(tmp_path)) as server:
+            answer = await ask(server, _file(b"Range: bytes=-5"))
+            assert (answer.status, answer.body) == (206, b"\0\0end")
+            assert answer.headers["content-range"] == f"bytes {size - 5}-{size - 1}/{size}"
+            answer = await ask(server, _file(method=b"HEAD"), head=True)
+            assert answer.headers["content-length"] == str(size)
+
+    @pytest.mark.parametrize(
+        ("value", "status"),
+        [
+            (b"BYTES=0-1", 206),
+            (b"bytes=\xd9\xa0-1", 200),
+            (b"bytes=+0-1", 200),
+            (b"bytes=0_0-1", 200),
+            (b"bytes=999999999999999999-", 416),
+            (b"bytes=0-999999999999999999", 206),
+            # Beyond all files: no range that is known.
+            (b"bytes=0-" + b"9" * 5000, 200),
+        ],
+    )
+    async def test_digits_of_ranges(self, value: bytes, status: int, tmp_path: Path) -> None:
+        """A unit has no case; digits are those of ASCII, and not too many."""
+        (tmp_path / "f").write_bytes(b"0123456789")
+        async with serving(Directory(tmp_path)) as server:
+            assert (await ask(server, _file(b"Range: " + value))).status == status
+
+    @pytest.mark.parametrize("piece", [b"0-,", b"0-0,", b"-1,", b",", b"9-9,0-9,"])
+    async def test_many_ranges(self, piece: bytes, tmp_path: Path) -> None:
+        """Asking for everything a thousand times does not get it a thousand times."""
+        content = bytes(100_000)
+        (tmp_path / "f").write_bytes(content)
+        value = b"Range: bytes=" + piece * (8000 // len(piece)) + b"1-1"
+        async with serving(Directory(tmp_path)) as server:
+            answer = await ask(server, _file(value))
+            assert answer.status in (200, 206, 416)
+            assert len(answer.body) <= 2 * len(content)
+
+    async def test_unreadable(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file that must not be read is a 403."""
+        (tmp_path / "f").write_bytes(b"secret")
+
+        def refuse(*_: object, **__: object) -> int:
+            raise PermissionError(13, "Permission denied")
+
+        async with serving(Directory(tmp_path)) as server:
+            monkeypatch.setattr("angelia.server.files.os.open", refuse)
+            assert (await ask(server, _file())).status == 403
+
+    async def test_replaced(self, tmp_path: Path) -> None:
+        """What is sent is the file that was opened, whatever its name stands for by then."""
+        file = tmp_path / "f"
+        size = 8 * 2**20
+        file.write_bytes(b"a" * size)
+        async with serving(Directory(tmp_path)) as server, connected(server) as wire:
+            wire.send(_file())
+            _, fields = await wire.head()
+            (tmp_path / "other").write_bytes(b"b" * 10)
+            (tmp_path / "other").replace(file)
+            assert fields["content-length"] == str(size)
+            assert (await wire.reader.readexactly(size)).count(b"a") == size
 
 
 class TestMemory:
