@@ -17,8 +17,8 @@ __all__ = ("CAN_SEND_FILES", "FileTransfer")
 
 CAN_SEND_FILES: Final = hasattr(os, "sendfile")
 
-# The system takes as much as the socket has room for. A slow disk is to hold up nobody for long.
-MAX_CALL: Final = 8 * 1024 * 1024
+# So much of one file goes out in one turn of the loop at most; then others get theirs.
+MAX_IN_TURN: Final = 4 * 1024 * 1024
 
 
 class FileTransfer:
@@ -47,7 +47,7 @@ class FileTransfer:
 
         ConnectionError when nobody takes them any more; OSError where the file fails.
         """
-        sent = 0
+        sent, left = 0, MAX_IN_TURN
         # The loop watches a descriptor for one purpose only, and its transport has this one.
         try:
             watched = os.dup(descriptor)
@@ -56,18 +56,21 @@ class FileTransfer:
             return 0
         try:
             while sent < size:
-                count = min(size - sent, MAX_CALL)
+                count = min(size - sent, left)
                 try:
                     count = os.sendfile(watched, file.fileno(), start + sent, count)
                 except BlockingIOError:
                     await self._writable(watched)
+                    left = MAX_IN_TURN
                     continue
                 if not count:
                     break
                 sent += count
-                # Others have their turn, also where the client takes all at once.
-                await asyncio.sleep(0)
-                self._check_open()
+                left -= count
+                if not left:
+                    await asyncio.sleep(0)
+                    self._check_open()
+                    left = MAX_IN_TURN
         except OSError as error:
             # Some files are not the system's to send; that is known with the first octet.
             if sent or isinstance(error, ConnectionError):
