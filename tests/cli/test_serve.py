@@ -9,7 +9,6 @@ import re
 import signal
 import socket
 import ssl
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import pytest
 import trustme
 
 from angelia.cli.main import main
+from cli.serve_kit import Program, get
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
@@ -39,6 +39,22 @@ async def reading(request):
 def make_app():
     return handler
 
+async def asgi(scope, receive, send):
+    if scope["type"] == "lifespan":
+        assert (await receive())["type"] == "lifespan.startup"
+        await send({"type": "lifespan.startup.complete"})
+        assert (await receive())["type"] == "lifespan.shutdown"
+        print("the end")
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    body = f"asgi {scope['root_path']} {scope['path']}".encode()
+    await send({"type": "http.response.body", "body": body})
+
+async def failing(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+
 def unclear(*arguments):
     pass
 """
@@ -57,16 +73,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for logger, handlers, level, propagate in before:
         logger.handlers[:], logger.propagate = handlers, propagate
         logger.setLevel(level)
-
-
-def get(port: int, path: str = "/", body: bytes | None = None) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    try:
-        connection.request("GET" if body is None else "POST", path, body)
-        response = connection.getresponse()
-        return response.status, response.read().decode()
-    finally:
-        connection.close()
 
 
 class Served:
@@ -96,6 +102,8 @@ class Served:
         (["shop:make_app()"], "handler /"),
         (["shop:wsgi"], "wsgi  /"),
         (["shop:wsgi", "--root-path", "/at", "--threads", "1"], "wsgi /at /"),
+        (["shop:asgi"], "asgi  /"),
+        (["shop:asgi", "--root-path", "/at"], "asgi /at /at/"),
         (["shop:unclear", "--interface", "wsgi"], None),
         (["shop:handler", "--loop", "asyncio"], "handler /"),
     ],
@@ -111,10 +119,19 @@ def test_applications(
         assert served.answer[1] == answer
         err = capfd.readouterr().err
         assert re.fullmatch(
-            rf"angelia: serving {re.escape(arguments[0])} \((handler|wsgi), (asyncio|uvloop)\) on "
+            rf"angelia: serving {re.escape(arguments[0])} \(\w+, (asyncio|uvloop)\) on "
             rf"http://127\.0\.0\.1:{served.port}/\n",
             err,
         )
+
+
+def test_lifespan(capfd: pytest.CaptureFixture[str]) -> None:
+    """An ASGI application hears of the end, and one that cannot start is not served."""
+    Served("shop:asgi")
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("the end\n", 1)
+    assert main(["serve", "shop:failing", "--port", "0"]) == 2
+    assert "no database" in capfd.readouterr().err
 
 
 def test_directory(project: Path) -> None:
@@ -156,7 +173,7 @@ def test_tls(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     authority.configure_trust(context)
 
     def ask(port: int) -> bytes:
-        connection = http.client.HTTPSConnection("127.0.0.1", port, context=context)
+        connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=30)
         try:
             connection.request("GET", "/")
             return connection.getresponse().read()
@@ -210,31 +227,21 @@ def test_module_that_fails(project: Path, capfd: pytest.CaptureFixture[str]) -> 
     )
 
 
-def program(*arguments: str, **options: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "angelia", "serve", *arguments]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
-
-
 def test_program(project: Path) -> None:
     """The line on standard error tells the port; SIGINT ends the program with 0."""
-    with program("shop:handler", "--port", "0") as process:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        found = re.search(r"http://127\.0\.0\.1:([0-9]+)/", line)
-        assert found is not None, line
-        assert get(int(found[1])) == (200, "handler /")
-        process.send_signal(signal.SIGINT)
-        assert process.wait() == 0
-        assert process.stderr.read() == ""
+    with Program("shop:handler", "--port", "0") as program:
+        assert get(program.port()) == (200, "handler /")
+        program.process.send_signal(signal.SIGINT)
+        assert program.process.wait() == 0
+        assert program.rest() == ""
 
 
 def test_unix_socket(project: Path) -> None:
     """The file of a Unix socket is there while it is served; a stale one is replaced."""
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind("sock")
-    with program("shop:handler", "--unix", "sock") as process:
-        assert process.stderr is not None
-        assert process.stderr.readline().endswith(" on unix:sock\n")
+    with Program("shop:handler", "--unix", "sock") as program:
+        program.line_with(" on unix:sock\n")
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect("sock")
             sock.sendall(b"GET /u HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
@@ -242,6 +249,6 @@ def test_unix_socket(project: Path) -> None:
                 assert stream.read().endswith(b"handler /u")
         # A second server finds the place taken.
         assert main(["serve", "shop:handler", "--unix", "sock"]) == 2
-        process.terminate()
-        assert process.wait() == 0
+        program.process.terminate()
+        assert program.process.wait() == 0
     assert not Path("sock").exists()

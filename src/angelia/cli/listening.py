@@ -34,12 +34,13 @@ ATTEMPTS: Final = 16
 class Listening:
     """Listening sockets, and the file of one that is removed with it."""
 
-    __slots__ = ("_file", "_path", "sockets")
+    __slots__ = ("_file", "_path", "_process", "sockets")
 
     def __init__(self, sockets: list[socket.socket], path: str | None = None) -> None:
         self.sockets = sockets
         self._path = path
         self._file = None if path is None else _identity(path)
+        self._process = os.getpid()
 
     def __enter__(self) -> Self:
         return self
@@ -52,8 +53,11 @@ class Listening:
     ) -> None:
         for sock in self.sockets:
             sock.close()
+        # A process that was forked from this one ends, and the server goes on.
+        if self._path is None or self._process != os.getpid():
+            return
         # Another server may have put its own file there.
-        if self._path is not None and self._file == _identity(self._path):
+        if self._file == _identity(self._path):
             with contextlib.suppress(OSError):
                 Path(self._path).unlink()
 

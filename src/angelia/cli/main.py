@@ -16,7 +16,6 @@ from angelia.cli.arguments import (
     FetchOptions,
     LoadOptions,
     ServeOptions,
-    WebSocketOptions,
     parse_arguments,
 )
 from angelia.cli.exits import ExitCode, OutputClosed, UsageError
@@ -55,7 +54,7 @@ def _guarded(arguments: list[str], output: Output) -> int:
     """The command's exit code, its failures told."""
     try:
         options = parse_arguments(arguments, __version__)
-        return _run(options, output)
+        return _run(options, arguments, output)
     except SystemExit as end:  # Help, or the version, was printed.
         return end.code if isinstance(end.code, int) else ExitCode.OK
     except UsageError as error:
@@ -65,7 +64,8 @@ def _guarded(arguments: list[str], output: Output) -> int:
 
 
 def _run(
-    options: FetchOptions | LoadOptions | ServeOptions | WebSocketOptions | DemoOptions,
+    options: FetchOptions | LoadOptions | ServeOptions | DemoOptions,
+    arguments: list[str],
     output: Output,
 ) -> int:
     """Run the command in an event loop of its own."""
@@ -73,7 +73,7 @@ def _run(
         from angelia.cli.serve import serve
 
         with handled_interrupts():
-            return serve(options, output)
+            return serve(options, arguments, output)
     loop_factory: _LoopFactory | None = None
     main_task: Coroutine[Any, Any, int]
     if isinstance(options, LoadOptions):
@@ -81,10 +81,6 @@ def _run(
 
         main_task = load(options, output)
         loop_factory = _fast_loop()
-    elif isinstance(options, WebSocketOptions):
-        from angelia.cli.ws import talk
-
-        main_task = talk(options, output)
     elif isinstance(options, DemoOptions):
         from angelia.cli.demo import demo
 

@@ -11,17 +11,16 @@ import logging
 import os
 import ssl
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import timedelta
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
-from angelia.hosting.asgi import ASGIHandler
 from angelia.hosting.wsgi import DEFAULT_THREADS, WSGIHandler
 from angelia.hosting.wsgi_environ import make_environ, native
 from angelia.server.access_log import AbstractAccessLogger
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from angelia.server.response import StreamResponse
 
 __all__ = (
-    "ASGIUvloopWorker",
-    "ASGIWorker",
     "HandlerUvloopWorker",
     "HandlerWorker",
     "WSGIUvloopWorker",
@@ -63,6 +60,9 @@ class HandlerWorker(Worker):  # type: ignore[misc]  # gunicorn has no type infor
     uvloop: ClassVar[bool] = False
     # Handlers read what a request's content coding hides; applications expect it as it came.
     auto_decompress: ClassVar[bool] = True
+
+    # Options of `Server` that gunicorn has no settings for.
+    server_options: Mapping[str, Any] = MappingProxyType({})
 
     # Set while the loop runs: what a signal's handler may talk to.
     _loop: asyncio.AbstractEventLoop | None = None
@@ -136,15 +136,15 @@ class HandlerWorker(Worker):  # type: ignore[misc]  # gunicorn has no type infor
     def _server(self, handler: Handler) -> Server:
         cfg = self.cfg
         access_log = _AccessLog(self.log, cfg)
-        return Server(
-            handler,
-            max_line_size=cfg.limit_request_line or LARGEST_LINE,
-            max_field_size=cfg.limit_request_field_size or LARGEST_LINE,
-            max_headers=cfg.limit_request_fields or MOST_FIELDS,
-            keepalive_timeout=cfg.keepalive,
-            auto_decompress=self.auto_decompress,
-            access_log=access_log if access_log.enabled else None,
-        )
+        options: dict[str, Any] = {
+            "max_line_size": cfg.limit_request_line or LARGEST_LINE,
+            "max_field_size": cfg.limit_request_field_size or LARGEST_LINE,
+            "max_headers": cfg.limit_request_fields or MOST_FIELDS,
+            "keepalive_timeout": cfg.keepalive,
+            "auto_decompress": self.auto_decompress,
+            "access_log": access_log if access_log.enabled else None,
+        }
+        return Server(handler, **{**options, **self.server_options})
 
     def _counted(self, handler: Handler) -> Handler:
         """The handler, with what gunicorn's settings ask of each request."""
@@ -193,20 +193,6 @@ class HandlerWorker(Worker):  # type: ignore[misc]  # gunicorn has no type infor
             await asyncio.sleep(interval)
 
 
-class ASGIWorker(HandlerWorker):
-    """Runs an ASGI application; gunicorn's ``root_path`` and ``asgi_lifespan`` are its."""
-
-    auto_decompress: ClassVar[bool] = False
-
-    def make_handler(self) -> Handler:
-        """An `ASGIHandler`."""
-        return ASGIHandler(
-            self.wsgi,
-            root_path=_setting(self.cfg, "root_path", "").rstrip("/"),
-            lifespan=_setting(self.cfg, "asgi_lifespan", "auto"),
-        )
-
-
 class WSGIWorker(HandlerWorker):
     """Runs a WSGI application, in as many threads as ``--threads`` says (32 if that is 1).
 
@@ -227,12 +213,6 @@ class WSGIWorker(HandlerWorker):
 
 class HandlerUvloopWorker(HandlerWorker):
     """A `HandlerWorker` on uvloop."""
-
-    uvloop: ClassVar[bool] = True
-
-
-class ASGIUvloopWorker(ASGIWorker):
-    """An `ASGIWorker` on uvloop."""
 
     uvloop: ClassVar[bool] = True
 
@@ -258,11 +238,6 @@ class _Counted:
         if not self._keep_alive:
             request._exchange.keep_alive = False
         return self._handler(request)
-
-
-def _setting(cfg: Any, name: str, default: str) -> Any:
-    """A setting that gunicorn has had since its version 24 only."""
-    return cfg.settings[name].get() if name in cfg.settings else default
 
 
 def _ssl_context(cfg: Any) -> ssl.SSLContext:

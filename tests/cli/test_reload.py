@@ -1,0 +1,62 @@
+"""Tests of angelia.cli.reload."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from angelia.cli.reload import changed, snapshot
+from cli.serve_kit import Program, get
+
+MODULE = """
+import angelia
+
+async def app(request):
+    return angelia.Response(text="{}")
+"""
+
+
+def test_snapshot(tmp_path: Path) -> None:
+    """Python files of the project count, at any depth; those of others do not."""
+    (tmp_path / "shop" / "inner").mkdir(parents=True)
+    for directory in (".git", "__pycache__", "node_modules", "environment"):
+        (tmp_path / directory).mkdir()
+        (tmp_path / directory / "other.py").write_text("")
+    (tmp_path / "environment" / "pyvenv.cfg").write_text("")
+    (tmp_path / "shop" / "inner" / "part.py").write_text("")
+    (tmp_path / "main.py").write_text("")
+    (tmp_path / "page.html").write_text("")
+    found = {str(Path(path).relative_to(tmp_path)) for path in snapshot(tmp_path)}
+    assert found == {"main.py", os.path.join("shop", "inner", "part.py")}  # noqa: PTH118
+    assert snapshot(tmp_path / "nowhere") == {}
+
+
+def test_changed() -> None:
+    """A file that is new, gone, or has another time or size, has changed."""
+    assert changed({"a": (1, 1)}, {"a": (1, 1)}) is None
+    assert changed({"a": (1, 1)}, {"a": (2, 1)}) == "a"
+    assert changed({"a": (1, 1)}, {"a": (1, 2)}) == "a"
+    assert changed({"a": (1, 1)}, {"a": (1, 1), "b": (1, 1)}) == "b"
+    assert changed({"a": (1, 1)}, {}) == "a"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sockets are handed down")
+def test_reload(tmp_path: Path) -> None:
+    """A change starts the server again on the same port; one that fails waits for the next."""
+    source = tmp_path / "shop.py"
+    source.write_text(MODULE.format("one"))
+    with Program("shop:app", "--port", "0", "--reload", cwd=tmp_path) as program:
+        port = program.port()
+        assert get(port) == (200, "one")
+        source.write_text("syntax error")
+        assert "shop.py" in program.line_with("has changed")
+        program.line_with("waiting for a change")
+        source.write_text(MODULE.format("another"))
+        assert program.port() == port
+        assert get(port) == (200, "another")
+        program.process.send_signal(signal.SIGTERM)
+        assert program.rest() == ""
+        assert program.process.wait() == 0
