@@ -90,7 +90,7 @@ TALKS = (
     Talk("sending 64 bytes", "send", 64, 100_000, 20_000),
     Talk("receiving 64 bytes", "receive", 64, 200_000, 40_000),
     Talk("receiving 1 MiB", "receive", 1 << 20, 500, 100, "GB per second of CPU"),
-    Talk("idle connections", "idle", 0, 8000, 500, "KiB of memory each"),
+    Talk("idle connections", "idle", 0, 10_000, 500, "KiB of memory each"),
 )
 
 WS_CLIENTS = ("angelia", "angelia-pure", "picows", "aiohttp", "websockets")

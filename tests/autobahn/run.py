@@ -2,7 +2,7 @@
 
 ::
 
-    python tests/autobahn/run.py            # all cases: several minutes
+    python tests/autobahn/run.py            # all cases: half an hour
     python tests/autobahn/run.py --quick    # a part of them: less than a minute
     python tests/autobahn/run.py --role server --cases '9.*'
 

@@ -1127,6 +1127,29 @@ class TestClose:
             assert ws.close_code == 1000
 
 
+class TestEndSending:
+    async def test_rest_is_received(self) -> None:
+        """After our Close what the server still says is received, up to its answer."""
+
+        async def play(peer: Peer) -> None:
+            peer.core.send_text("one")
+            await peer.text("two")
+            assert (await peer.receive()).type is WSMsgType.CLOSE
+
+        async with (
+            RawServer(ws_script(play)) as server,
+            angelia.ClientSession() as session,
+            session.ws_connect(ws_url(server)) as ws,
+        ):
+            ws.end_sending()
+            ws.end_sending()
+            with pytest.raises(angelia.ClientConnectionResetError):
+                await ws.send_str("x")
+            assert [message.data async for message in ws] == ["one", "two"]
+            assert ws.close_code == WSCloseCode.OK
+            assert ws.exception() is None
+
+
 class TestStats:
     async def test_face(self) -> None:
         """How fast the server answers, and what went over the WebSocket."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+
+import pytest
 
 from angelia.hosting.asgi import ASGIHandler
 from angelia.hosting.asgi_scope import ASGIApplication, Message
@@ -12,6 +15,11 @@ from angelia.server.server import Server
 from server.kit import Wire, connected, serving
 
 Fields = list[tuple[bytes, bytes]]
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What was logged here; asyncio has its own to say where it debugs."""
+    return [record for record in caplog.records if record.name.startswith("angelia")]
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ import pytest
 
 import angelia
 from angelia.hosting.asgi import ASGIHandler
-from hosting.asgi_kit import answering, body, hosting, sending, start, talking
+from hosting.asgi_kit import answering, body, hosting, logged, sending, start, talking
 from server.kit import GET, LAST, Wire, ask, connected, post
 
 pytestmark = pytest.mark.deadline(40)
@@ -366,7 +366,7 @@ class TestReceive:
             wire.send(CHUNKED_POST, b"zz\r\n")
             assert (await wire.answer()).status == 400
             assert await wire.closed()
-        assert caplog.records == []
+        assert logged(caplog) == []
 
     async def test_disconnect_after_response(self) -> None:
         """Behind the response there is nothing but the disconnection, for who waits too."""
@@ -632,7 +632,7 @@ class TestErrors:
         """What an application may not do is raised there; nothing was sent, so 500 answers."""
         async with hosting(sending(*messages)) as server:
             assert (await ask(server, GET)).status == 500
-        (record,) = caplog.records
+        (record,) = logged(caplog)
         assert record.exc_info is not None
         assert record.exc_info[0] is not None
         assert issubclass(record.exc_info[0], kind)
@@ -656,7 +656,7 @@ class TestErrors:
             wire.send(GET)
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
                 await wire.answer()
-        assert len(caplog.records) == 1
+        assert len(logged(caplog)) == 1
 
     async def test_after_the_end(self, caplog: pytest.LogCaptureFixture) -> None:
         """An error behind a whole response is logged; the client and the connection are well."""
@@ -667,7 +667,7 @@ class TestErrors:
                 for _ in range(2):
                     wire.send(GET)
                     assert (await wire.answer()).body == b"hello"
-            assert [record.name for record in caplog.records] == ["angelia.hosting.asgi"] * 2
+            assert [record.name for record in logged(caplog)] == ["angelia.hosting.asgi"] * 2
 
     async def test_raises(self, caplog: pytest.LogCaptureFixture) -> None:
         """An exception is answered 500, without its text, and logged once."""
@@ -680,11 +680,10 @@ class TestErrors:
             answer = await ask(server, GET)
         assert answer.status == 500
         assert b"secret" not in answer.body
-        assert len(caplog.records) == 1
+        assert len(logged(caplog)) == 1
 
     async def test_client_gone(self, caplog: pytest.LogCaptureFixture) -> None:
         """What an application makes of a client that has gone is no error."""
-        caplog.set_level(logging.INFO)
         begun, ended = asyncio.Event(), asyncio.Event()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -700,7 +699,7 @@ class TestErrors:
                 await begun.wait()
                 reset(wire)
             await ended.wait()
-        assert caplog.records == []
+        assert logged(caplog) == []
 
     async def test_body_unread(self) -> None:
         """A body that the application has not received does not become the next request."""
@@ -738,6 +737,103 @@ class TestErrors:
             assert await outcome == "cancelled"
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
                 await wire.head()
+
+
+class Background:
+    """An application that goes on after its response, until it is let go."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.begun = 0
+        self.ends: list[str] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send(start())
+        await send(body(b"hel", more=True))
+        await send(body(b"lo"))
+        self.begun += 1
+        try:
+            await self.go_on.wait()
+            self.ends.append("whole")
+        except asyncio.CancelledError:
+            self.ends.append("cancelled")
+            raise
+
+
+@pytest.mark.usefixtures("loop_kind")
+class TestBackground:
+    async def test_next_request(self) -> None:
+        """What an application does after its response does not hold up the connection."""
+        app = Background()
+        async with talking(app) as wire:
+            for _ in range(3):
+                wire.send(GET)
+                assert (await wire.answer()).body == b"hello"
+            # Pipelined, too, and with bodies.
+            wire.send(GET, post(body=b"x"), GET)
+            for _ in range(3):
+                assert (await wire.answer()).body == b"hello"
+            assert app.begun == 6
+            app.go_on.set()
+            wire.send(GET)
+            assert (await wire.answer()).body == b"hello"
+        assert app.ends == ["whole"] * 7
+
+    async def test_end_of_connection(self) -> None:
+        """Nor does it hold up the end of the connection, where that ends the content."""
+        app = Background()
+        async with hosting(app) as server:
+            for request in (LAST, b"GET / HTTP/1.0\r\n\r\n", LAST.replace(b"GET", b"HEAD")):
+                async with connected(server) as wire:
+                    wire.send(request)
+                    assert (await wire.rest()).startswith(b"HTTP/1.1 200")
+            app.go_on.set()
+        assert app.ends == ["whole"] * 3
+
+    async def test_unread_body(self) -> None:
+        """A body that nobody wants ends before the next request begins."""
+        app = Background()
+        async with talking(app) as wire:
+            wire.send(CHUNKED_POST)
+            assert (await wire.answer()).body == b"hello"
+            wire.send(b"5\r\nGET /\r\n0\r\n\r\n", GET)
+            assert (await wire.answer()).body == b"hello"
+            app.go_on.set()
+        assert app.ends == ["whole"] * 2
+
+    @pytest.mark.parametrize(("timeout", "end"), [(30, "whole"), (0, "cancelled")])
+    async def test_closing_server_waits(self, timeout: int, end: str) -> None:
+        """The server waits for it, with the connection closed already, and then cancels it."""
+        app = Background()
+        async with hosting(app) as server:
+            for _ in range(2):
+                async with connected(server) as wire:
+                    wire.send(GET, GET)
+                    for _ in range(2):
+                        assert (await wire.answer()).body == b"hello"
+            closing = asyncio.ensure_future(server.close(timeout))
+            if timeout:
+                for _ in range(50):
+                    await asyncio.sleep(0)
+                assert not closing.done()
+                app.go_on.set()
+            await closing
+        assert app.ends == [end] * 4
+
+    async def test_error(self, caplog: pytest.LogCaptureFixture) -> None:
+        """An error there is logged, and the connection goes on."""
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send(start())
+            await send(body(b"hello"))
+            await asyncio.sleep(0)
+            raise LookupError("late")
+
+        async with talking(app) as wire:
+            for _ in range(3):
+                wire.send(GET)
+                assert (await wire.answer()).body == b"hello"
+        assert [record.name for record in logged(caplog)] == ["angelia.hosting.asgi"] * 3
 
 
 class TestExtensions:
@@ -791,7 +887,7 @@ class TestExtensions:
             wire.send(GET)
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
                 await wire.answer()
-        assert len(caplog.records) == 1
+        assert len(logged(caplog)) == 1
 
     @pytest.mark.usefixtures("loop_kind")
     @pytest.mark.parametrize("length", [True, False])
@@ -835,7 +931,7 @@ class TestExtensions:
             message = {"type": "http.response.pathsend", "path": str(wanted)}
             async with hosting(sending(start(headers=headers), message)) as server:
                 assert (await ask(server, GET)).status == 500
-        assert len(caplog.records) == 2
+        assert len(logged(caplog)) == 2
 
 
 class TestHandler:
@@ -854,7 +950,7 @@ class TestHandler:
         app = sending(start(201, [(b"x-a", b"1")]), body(b"he", more=True), body(b"llo"))
         async with hosting(app, server_options={"access_log": log}) as server:
             await ask(server, GET)
-        assert [record.getMessage() for record in caplog.records] == ["201 5 1"]
+        assert [record.getMessage() for record in logged(caplog)] == ["201 5 1"]
 
     async def test_own_client(self) -> None:
         """An upload and a download through our own client."""

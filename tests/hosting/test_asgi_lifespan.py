@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from angelia.hosting.asgi import ASGIHandler, LifespanError
-from hosting.asgi_kit import body, hosting, start
+from hosting.asgi_kit import body, hosting, logged, start
 from server.kit import GET, ask
 
 
@@ -90,7 +90,7 @@ async def test_unsupported(way: str, caplog: pytest.LogCaptureFixture) -> None:
         assert (await ask(server, GET)).status == 200
     with pytest.raises(LifespanError, match="no lifespan"):
         await ASGIHandler(app, lifespan="on").startup()
-    assert caplog.records == []
+    assert logged(caplog) == []
 
 
 @pytest.mark.parametrize("after", ["raises", "returns", "receives"])
@@ -127,7 +127,7 @@ async def test_end_fails(way: str, caplog: pytest.LogCaptureFixture) -> None:
 
     async with ASGIHandler(app):
         await asyncio.sleep(0)
-    (record,) = caplog.records
+    (record,) = logged(caplog)
     assert (record.name, record.levelno) == ("angelia.hosting.asgi", logging.ERROR)
     assert "stuck" in (caplog.text)
 
@@ -156,7 +156,7 @@ async def test_wrong_messages(caplog: pytest.LogCaptureFixture) -> None:
     async with ASGIHandler(app):
         pass
     assert errors == ["RuntimeError", "ValueError", "ValueError", "RuntimeError"]
-    assert len(caplog.records) == 1
+    assert len(logged(caplog)) == 1
     assert "the life of the application is over" in caplog.text
 
 

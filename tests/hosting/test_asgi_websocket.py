@@ -13,7 +13,7 @@ import angelia
 from angelia.hosting.asgi import ASGIHandler
 from angelia.hosting.asgi_scope import ASGIApplication, Message
 from conftest import RequirePeer
-from hosting.asgi_kit import Fields, body, hosting, start
+from hosting.asgi_kit import Fields, body, hosting, logged, start
 from server.kit import GET, ask, connected
 
 pytestmark = pytest.mark.deadline(40)
@@ -153,7 +153,7 @@ class TestOpen:
         async with opened(app) as ws:
             message = await ws.receive()
             assert message.data == code
-        assert len(caplog.records) == (way == "raises")
+        assert len(logged(caplog)) == (way == "raises")
 
     async def test_client_gone(self, caplog: pytest.LogCaptureFixture) -> None:
         """A client that goes without a word: 1006, and sending is OSError."""
@@ -176,7 +176,7 @@ class TestOpen:
                 wire.writer.transport.abort()
             await app.ended.wait()
         assert app.seen[0]["code"] == 1006
-        assert caplog.records == []
+        assert logged(caplog) == []
 
     async def test_server_closes(self) -> None:
         """A server that closes tells the client with 1001, and the application by its answer."""
@@ -247,7 +247,7 @@ class TestRefused:
                 await send(message)
 
         assert (await refused(app))[0] == 500
-        assert len(caplog.records) == 1
+        assert len(logged(caplog)) == 1
 
     @pytest.mark.parametrize(
         "message", [{}, {"text": "x", "bytes": b"x"}, {"text": b"x"}, {"bytes": "x"}]
@@ -262,7 +262,7 @@ class TestRefused:
 
         async with opened(app) as ws:
             assert (await ws.receive()).data == 1011
-        assert len(caplog.records) == 1
+        assert len(logged(caplog)) == 1
 
     async def test_no_handshake(self) -> None:
         """What is no handshake is refused before the application hears of it."""

@@ -219,6 +219,19 @@ async def test_wsgi(folder: Path) -> None:
         assert await gunicorn.ended() == 0
 
 
+async def test_asgi(folder: Path) -> None:
+    """An ASGI application: its lifespan, the place where it is mounted, TERM."""
+    with Gunicorn(folder, "asgi", "ASGIWorker", root_path="/mount") as gunicorn:
+        words = await gunicorn.ask()
+        assert (words[0], *words[2:]) == ("asgi", "started", "/mount")
+        wire = await gunicorn.connect()
+        wire.send(slow())
+        gunicorn.kill(signal.SIGTERM)
+        assert (await wire.answer()).body.startswith(b"asgi")
+        await wire.close()
+        assert await gunicorn.ended() == 0
+
+
 async def test_inherited_socket(folder: Path) -> None:
     """On a TCP socket that gunicorn inherited; the worker ends its connections as it was told."""
     with (
@@ -310,7 +323,12 @@ class TestReload:
         await until(lambda: not set(workers[-20:]) & old)
 
     @pytest.mark.parametrize(
-        ("app", "worker"), [("handler", "HandlerWorker"), ("wsgi", "WSGIUvloopWorker")]
+        ("app", "worker"),
+        [
+            ("handler", "HandlerWorker"),
+            ("asgi", "ASGIUvloopWorker"),
+            ("wsgi", "WSGIWorker"),
+        ],
     )
     async def test_under_load(self, folder: Path, app: str, worker: str) -> None:
         """All requests are answered, by the old worker and then by the new one."""

@@ -824,3 +824,26 @@ class TestTurns:
             wire.send((GET + b"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n") * 20)
             for _ in range(40):
                 assert (await wire.answer()).body == b"new"
+
+
+async def test_addresses() -> None:
+    """The addresses are asked for once, and known when the client has gone."""
+    server = Server(hello)
+    connection = server.connection("http")
+    transport = FakeTransport(connection)
+    asked = []
+
+    def get_extra_info(name: str, default: Any = None) -> Any:
+        asked.append(name)
+        return {"peername": ("::1", 1, 0, 0), "sockname": ("::1", 2, 0, 0)}.get(name, default)
+
+    transport.get_extra_info = get_extra_info  # type: ignore[method-assign]  # a fake of a fake
+    connection.connection_made(transport)
+    for _ in range(2):
+        assert connection.get_extra_info("peername") == ("::1", 1, 0, 0)
+        assert connection.get_extra_info("cipher", "none") == "none"
+    connection.connection_lost(None)
+    assert connection.get_extra_info("peername") == ("::1", 1, 0, 0)
+    assert connection.get_extra_info("sockname") is None
+    assert asked == ["peername", "cipher", "cipher"]
+    await server.close(0)

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import trustme
 
 import angelia
 from angelia.core.ws_extensions import DeflateOffer, PerMessageDeflate
@@ -1181,3 +1183,25 @@ class TestClient:
                         assert await ws.receive_str() == text
 
             await asyncio.gather(*(talk(number) for number in range(20)))
+
+    async def test_tls(self) -> None:
+        """``wss``: messages, a broken rule, and the end, where no half of a connection ends."""
+        authority = trustme.CA()
+        server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost").configure_cert(server_context)
+        client_context = ssl.create_default_context()
+        authority.configure_trust(client_context)
+        async with serving(playing(echo), ssl=server_context) as server:
+            async with angelia.ClientSession() as session:
+                url = f"wss://localhost:{server.port}/"
+                async with session.ws_connect(url, ssl=client_context, compress=15) as ws:
+                    for size in (0, 100, 1_000_000):
+                        await ws.send_bytes(bytes(size))
+                        assert await ws.receive_bytes() == bytes(size)
+                assert ws.close_code == 1000
+            async with connected(server, client_context) as wire:
+                await opened(wire)
+                wire.send(frame(0x83, b"x"))
+                head = await wire.reader.readexactly(4)
+                assert (head[0], int.from_bytes(head[2:], "big")) == (0x88, 1002)
+                await wire.rest()

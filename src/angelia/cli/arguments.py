@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from angelia.cli.exits import UsageError
-from angelia.cli.parsing import Parser, count, positive, seconds
+from angelia.cli.parsing import Parser, count, port, positive, seconds, size
 from angelia.cli.serve_arguments import ServeOptions, parse_serve_arguments
 
 __all__ = (
@@ -21,6 +21,7 @@ __all__ = (
     "LoadOptions",
     "RequestOptions",
     "ServeOptions",
+    "WebSocketOptions",
     "parse_arguments",
 )
 
@@ -29,6 +30,7 @@ other commands:
   angelia load URL -n 10000 -c 50   send many requests, print rate and latencies
   angelia serve module:app          serve an application: a handler, ASGI or WSGI
   angelia serve --directory DIR     serve files
+  angelia ws URL                    talk over a WebSocket; --listen PORT echoes
   angelia demo                      show what angelia does, against a server of its own
 (a host of such a name is reached by its whole URL, as in http://demo/)
 
@@ -46,6 +48,14 @@ The latency of a request runs from its start to the last octet of the response, 
 wait for a connection included; percentiles are exact to 1 %.
 
 exit codes: 0, 1 for statuses of 400 or more with --fail, 2 for usage, 3 if a request failed.
+"""
+
+_WS_EPILOG: Final = """\
+At the end of standard input a Close is sent; what the server still says is shown. Text messages are
+written as lines, binary ones as they are; a terminal gets them escaped.
+
+exit codes: 0, 1 if the server refused the handshake or closed with an error, 2 for usage, 3 if the
+connection was not there or broke.
 """
 
 # What curl takes after -C; here the place to go on from is always the end of the part file.
@@ -98,6 +108,21 @@ class LoadOptions(RequestOptions):
 @dataclasses.dataclass(slots=True)
 class DemoOptions:
     """The demonstration takes no wishes."""
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class WebSocketOptions(RequestOptions):
+    """A conversation over a WebSocket, or a server that sends back what it gets."""
+
+    # Without a URL there is a port to listen on.
+    listen: int | None = None
+    host: str = "127.0.0.1"
+    origin: str | None = None
+    protocols: list[str] = dataclasses.field(default_factory=list)
+    heartbeat: float | None = None
+    compress: bool = False
+    binary: bool = False
+    max_size: int = 0
 
 
 class _DataAction(argparse.Action):
@@ -255,6 +280,56 @@ def _load_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _ws_parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="angelia ws",
+        description="Talk over a WebSocket: each line that is typed, or read, is a message.",
+        epilog=_WS_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("url", metavar="URL", nargs="?", default="", help="ws, wss, http or https")
+    add("--listen", type=port, metavar="PORT", help="be a server that sends back what it gets")
+    add("--host", default="127.0.0.1", help="where to listen (127.0.0.1)")
+    add(
+        "-H",
+        "--header",
+        dest="headers",
+        metavar="NAME:VALUE",
+        action="append",
+        default=[],
+        help="a field of the handshake",
+    )
+    add("--origin", help="the Origin field")
+    add(
+        "--protocol",
+        dest="protocols",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a subprotocol to offer; the most wanted one first",
+    )
+    add("--heartbeat", type=seconds, metavar="SECONDS", help="send a Ping when it is quiet")
+    add("--compress", action="store_true", help="offer permessage-deflate")
+    add("-b", "--binary", action="store_true", help="send binary messages")
+    add("--max-size", type=size, default=0, metavar="SIZE", help="of a message; 0, any, by default")
+    add("-u", "--auth", "--user", dest="auth", metavar="USER:PASSWORD", help="Basic credentials")
+    add("-x", "--proxy", metavar="URL", help="by default what HTTP_PROXY and its kin say")
+    add("-k", "--insecure", action="store_true", help="accept any certificate")
+    add("--cacert", metavar="FILE", help="certificates (PEM) to trust instead of the system's")
+    add("--unix-socket", metavar="PATH", help="connect to a Unix socket")
+    add(
+        "--connect-timeout",
+        type=seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="for connecting to an address (30)",
+    )
+    add("-s", "--silent", action="store_true", help="no hints")
+    return parser
+
+
 def _demo_parser() -> argparse.ArgumentParser:
     return Parser(
         prog="angelia demo",
@@ -279,7 +354,7 @@ def _without_offsets(arguments: Sequence[str]) -> list[str]:
 
 def parse_arguments(
     arguments: Sequence[str], version: str
-) -> FetchOptions | LoadOptions | ServeOptions | DemoOptions:
+) -> FetchOptions | LoadOptions | ServeOptions | WebSocketOptions | DemoOptions:
     """What the arguments ask for.
 
     Raises `UsageError`; SystemExit with 0 once help or the version was printed.
@@ -290,6 +365,8 @@ def parse_arguments(
         return DemoOptions()
     if command == "serve":
         return parse_serve_arguments(arguments[1:])
+    if command == "ws":
+        return _checked_ws(WebSocketOptions(**vars(_ws_parser().parse_args(arguments[1:]))))
     if command == "load":
         values = vars(_load_parser().parse_args(arguments[1:]))
         values.pop("show_error")
@@ -299,6 +376,13 @@ def parse_arguments(
         values.pop("show_error")
         options = FetchOptions(**values)
         _check_download(options)
+    _check_request(options)
+    return options
+
+
+def _checked_ws(options: WebSocketOptions) -> WebSocketOptions:
+    if bool(options.url) == (options.listen is not None):
+        raise UsageError("give either a URL or --listen PORT")
     _check_request(options)
     return options
 

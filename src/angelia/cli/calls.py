@@ -55,9 +55,9 @@ class Call:
         return {**self.arguments, "data": data}
 
 
-def build_call(options: RequestOptions) -> Call:
+def build_call(options: RequestOptions, *, schemes: tuple[str, ...] = ("http", "https")) -> Call:
     """The request that `options` describe; reads the files that they name. Raises `UsageError`."""
-    url = expand_url(options.url)
+    url = expand_url(options.url, schemes=schemes)
     headers, omitted = parse_headers(options.headers)
     body = body_bytes(options.data) if options.data else None
     items = [parse_form_item(item) for item in options.form]

@@ -16,6 +16,7 @@ from angelia.cli.arguments import (
     FetchOptions,
     LoadOptions,
     ServeOptions,
+    WebSocketOptions,
     parse_arguments,
 )
 from angelia.cli.exits import ExitCode, OutputClosed, UsageError
@@ -64,7 +65,7 @@ def _guarded(arguments: list[str], output: Output) -> int:
 
 
 def _run(
-    options: FetchOptions | LoadOptions | ServeOptions | DemoOptions,
+    options: FetchOptions | LoadOptions | ServeOptions | WebSocketOptions | DemoOptions,
     arguments: list[str],
     output: Output,
 ) -> int:
@@ -81,6 +82,10 @@ def _run(
 
         main_task = load(options, output)
         loop_factory = _fast_loop()
+    elif isinstance(options, WebSocketOptions):
+        from angelia.cli.ws import talk
+
+        main_task = talk(options, output)
     elif isinstance(options, DemoOptions):
         from angelia.cli.demo import demo
 

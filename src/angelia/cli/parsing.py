@@ -12,9 +12,10 @@ from typing import Final, NoReturn
 
 from angelia.cli.exits import UsageError
 
-__all__ = ("Parser", "count", "duration", "positive", "seconds", "size")
+__all__ = ("Parser", "count", "duration", "port", "positive", "seconds", "size")
 
 _SIZE: Final = re.compile(r"([0-9]{1,15})([kKmMgG]?)")
+MAX_PORT: Final = 65535
 _UNITS: Final = {"": 0, "k": 10, "m": 20, "g": 30}
 
 
@@ -54,6 +55,14 @@ def positive(text: str) -> int:
     value = count(text)
     if value == 0:
         raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def port(text: str) -> int:
+    """The number of a port; 0 for any."""
+    value = count(text)
+    if value > MAX_PORT:
+        raise argparse.ArgumentTypeError(f"not a port: {text!r}")
     return value
 
 

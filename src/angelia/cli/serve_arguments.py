@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from angelia.cli.exits import UsageError
-from angelia.cli.parsing import Parser, count, duration, positive, seconds, size
+from angelia.cli.parsing import Parser, count, duration, port, positive, seconds, size
 
 __all__ = ("LIMITS", "ServeOptions", "parse_serve_arguments")
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080
-MAX_PORT: Final = 65535
 
 _EPILOG: Final = """\
 APP is an import string: a handler, an ASGI or a WSGI application, found in the current directory
@@ -87,13 +86,6 @@ class ServeOptions:
         return any(place is not None for place in places)
 
 
-def _port(text: str) -> int:
-    value = count(text)
-    if value > MAX_PORT:
-        raise argparse.ArgumentTypeError(f"not a port: {text!r}")
-    return value
-
-
 def _parser(default_format: str) -> Parser:
     parser = Parser(
         prog="angelia serve",
@@ -133,7 +125,7 @@ def _parser(default_format: str) -> Parser:
     )
     group = parser.add_argument_group("where").add_argument
     group("--host", metavar="HOST", help=f"a name or address ({DEFAULT_HOST})")
-    group("--port", type=_port, metavar="PORT", help=f"0 for any ({DEFAULT_PORT})")
+    group("--port", type=port, metavar="PORT", help=f"0 for any ({DEFAULT_PORT})")
     group("--unix", metavar="PATH", help="a Unix socket instead")
     group("--fd", type=count, metavar="N", help="a listening socket that was inherited instead")
     group("--tls-cert", metavar="FILE", help="certificates (PEM), the server's first: HTTPS")

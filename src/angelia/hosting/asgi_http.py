@@ -336,7 +336,7 @@ class ASGIResponse(StreamResponse):
         self._phase = _DONE
         self._ended = True
         link = self._link
-        link.tell_disconnected()
+        link.answered()
         if link.has_content and not self._received:
             # Who waits for the body has no reason any more.
             link.content.set_exception(ConnectionResetError("the response is complete"))

@@ -21,6 +21,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
+from angelia.hosting.asgi import ASGIHandler
 from angelia.hosting.wsgi import DEFAULT_THREADS, WSGIHandler
 from angelia.hosting.wsgi_environ import make_environ, native
 from angelia.server.access_log import AbstractAccessLogger
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from angelia.server.response import StreamResponse
 
 __all__ = (
+    "ASGIUvloopWorker",
+    "ASGIWorker",
     "HandlerUvloopWorker",
     "HandlerWorker",
     "WSGIUvloopWorker",
@@ -193,6 +196,20 @@ class HandlerWorker(Worker):  # type: ignore[misc]  # gunicorn has no type infor
             await asyncio.sleep(interval)
 
 
+class ASGIWorker(HandlerWorker):
+    """Runs an ASGI application; gunicorn's ``root_path`` and ``asgi_lifespan`` are its."""
+
+    auto_decompress: ClassVar[bool] = False
+
+    def make_handler(self) -> Handler:
+        """An `ASGIHandler`."""
+        return ASGIHandler(
+            self.wsgi,
+            root_path=_setting(self.cfg, "root_path", "").rstrip("/"),
+            lifespan=_setting(self.cfg, "asgi_lifespan", "auto"),
+        )
+
+
 class WSGIWorker(HandlerWorker):
     """Runs a WSGI application, in as many threads as ``--threads`` says (32 if that is 1).
 
@@ -213,6 +230,12 @@ class WSGIWorker(HandlerWorker):
 
 class HandlerUvloopWorker(HandlerWorker):
     """A `HandlerWorker` on uvloop."""
+
+    uvloop: ClassVar[bool] = True
+
+
+class ASGIUvloopWorker(ASGIWorker):
+    """An `ASGIWorker` on uvloop."""
 
     uvloop: ClassVar[bool] = True
 
@@ -238,6 +261,11 @@ class _Counted:
         if not self._keep_alive:
             request._exchange.keep_alive = False
         return self._handler(request)
+
+
+def _setting(cfg: Any, name: str, default: str) -> Any:
+    """A setting that gunicorn has had since its version 24 only."""
+    return cfg.settings[name].get() if name in cfg.settings else default
 
 
 def _ssl_context(cfg: Any) -> ssl.SSLContext:

@@ -125,6 +125,14 @@ class WebSocketFace:
         """Send `data` as JSON in a binary message; `dumps` returns bytes."""
         await self.send_bytes(dumps(data), compress)
 
+    def end_sending(self, code: int = WSCloseCode.OK) -> None:
+        """Send a Close frame and go on receiving, until the peer has answered it; once.
+
+        Unlike `close` it drops nothing that still comes. The connection closes with the answer, or
+        without one after the time that the WebSocket has for closing.
+        """
+        self._ws.go_away(code)
+
     # --- receiving -----------------------------------------------------------------------------
 
     async def receive(self, timeout: float | None = None) -> WSMessage:

@@ -41,9 +41,11 @@ CLOSING_TIME: Final = 2.0
 # So much of an error's text, which quotes what the client sent, is sent back.
 MAX_EXCERPT: Final = 200
 
-
 # So many pipelined requests are answered in one turn of the event loop; then others get theirs.
 MAX_IN_TURN: Final = 16
+
+# They do not change as long as there is a connection.
+_ADDRESSES: Final = frozenset({"peername", "sockname"})
 
 
 class ServerConnection(asyncio.Protocol):
@@ -51,6 +53,7 @@ class ServerConnection(asyncio.Protocol):
 
     __slots__ = (
         "__weakref__",
+        "_addresses",
         "_begun",
         "_closing",
         "_context",
@@ -100,6 +103,7 @@ class ServerConnection(asyncio.Protocol):
         self._exchange: ServerExchange | None = None
         # That of a request whose handler is still to be called; whether handlers are being called.
         self._begun: ServerExchange | None = None
+        self._addresses: dict[str, Any] | None = None
         self._starting = False
         # What goes on with the handler; None while its first step is taken.
         self._task: asyncio.Task[None] | None = None
@@ -156,8 +160,19 @@ class ServerConnection(asyncio.Protocol):
         return self._socket
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What the transport knows."""
-        return default if self._socket is None else self._socket.get_extra_info(name, default)
+        """What the transport knows; the addresses, once asked for, also when it is gone."""
+        addresses = self._addresses
+        if addresses is not None and name in addresses:
+            return addresses[name]
+        if self._socket is None:
+            return default
+        value = self._socket.get_extra_info(name, default)
+        # uvloop asks the system each time.
+        if name in _ADDRESSES and value is not None:
+            if addresses is None:
+                addresses = self._addresses = {}
+            addresses[name] = value
+        return value
 
     # --- the event loop's calls ----------------------------------------------------------------
 
@@ -182,7 +197,7 @@ class ServerConnection(asyncio.Protocol):
                 exchange.received_at = self.loop.time()
                 exchange.receiver.feed_data(data)
                 return
-            if core.answered:
+            if core.answered and not self.release(exchange):
                 # One handler at a time: the next request waits until this one is through.
                 self._early += data
                 self._pause()
@@ -263,7 +278,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _forget(self) -> None:
         """All is over. What is left is no cycle: it goes without the collector."""
-        self._exchange = None
+        self._exchange = self._task = None
         self._server.forget(self)
 
     # --- requests ------------------------------------------------------------------------------
@@ -359,15 +374,14 @@ class ServerConnection(asyncio.Protocol):
                 response = await self._answer_error(request, exchange, error)
         except asyncio.CancelledError:
             # By the shutdown, or because the client has gone: nobody waits for the rest.
-            self.abort()
+            self._break_off(exchange)
             raise
         finally:
             exchange.ended = True
             if not exchange.complete or request._post is not None:
                 exchange.abandon()
                 request.close()
-            self._task = None
-            if self._socket is None:
+            if self._socket is None and not exchange.released:
                 # The server waits for handlers whose clients have gone, too.
                 self._forget()
         if log is not None:
@@ -419,8 +433,35 @@ class ServerConnection(asyncio.Protocol):
             response.content_type = "text/html"
         return response
 
+    def _break_off(self, exchange: ServerExchange) -> None:
+        if not exchange.released:
+            self.abort()
+
+    def release(self, exchange: ServerExchange) -> bool:
+        """Let the next request have its turn, if the handler of this one has nothing to say.
+
+        It goes on by itself then, and the server waits for it when it closes. Not to be called from
+        the handler.
+        """
+        task = self._task
+        if exchange is not self._exchange or not exchange.releasable or task is None:
+            return False
+        if self._socket is None:
+            return False
+        exchange.ended = exchange.released = True
+        if not exchange.complete:
+            exchange.abandon()
+        self._server.keep(task)
+        self._finished(exchange)
+        self._answer()
+        return True
+
     def _finished(self, exchange: ServerExchange) -> None:
         """The request has been answered."""
+        if exchange is not self._exchange:
+            # It has let others have their turn already, or the connection is gone.
+            return
+        self._task = None
         if (
             self.core.idle
             and self._socket is not None

@@ -71,6 +71,8 @@ class ServerExchange:
         "output_size",
         "received_at",
         "receiver",
+        "releasable",
+        "released",
         "stream_id",
         "trailers",
         "upgraded",
@@ -90,6 +92,8 @@ class ServerExchange:
         # Content codings are undone; known once `content` was asked for.
         self.decodes = False
         self.ended = False
+        # The handler has said all, and may go on without the connection; it does.
+        self.releasable = self.released = False
         # The status that was sent, for the access log; 0 before.
         self.head_sent = 0
         self.output_size = 0
@@ -340,6 +344,18 @@ class ServerExchange:
         sent = await self.connection.send_file(self, file, start, size)
         self.output_size += sent
         return sent
+
+    def answered(self) -> None:
+        """All has been sent, whether the handler goes on or not: the connection needs it no more.
+
+        Whoever waits for the client to go is told.
+        """
+        self.releasable = True
+        self.tell_disconnected()
+        connection = self.connection
+        if not connection.core.idle:
+            # The client waits for the end of the connection, or has sent more already.
+            connection.loop.call_soon(connection.release, self)
 
     async def drain(self) -> None:
         """Wait until the socket takes more; OSError when it never will."""

@@ -131,6 +131,8 @@ class Server:
         self._listeners: list[asyncio.Server] = []
         self._paths: list[str] = []
         self._connections: set[ServerConnection] = set()
+        # Handlers that go on after their answers.
+        self._loose: set[asyncio.Task[None]] = set()
         self._closing = False
         self._closed = False
         self._empty: asyncio.Future[None] | None = None
@@ -261,8 +263,21 @@ class Server:
     def forget(self, connection: ServerConnection) -> None:
         """A connection is gone. For connections."""
         self._connections.discard(connection)
-        if not self._connections and self._empty is not None and not self._empty.done():
-            self._empty.set_result(None)
+        self._check_empty()
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """A handler goes on though its request was answered. For connections."""
+        self._loose.add(task)
+        task.add_done_callback(self._let_go)
+
+    def _let_go(self, task: asyncio.Task[None]) -> None:
+        self._loose.discard(task)
+        self._check_empty()
+
+    def _check_empty(self) -> None:
+        empty = self._empty
+        if empty is not None and not (self._connections or self._loose or empty.done()):
+            empty.set_result(None)
 
     # --- the end -------------------------------------------------------------------------------
 
@@ -295,6 +310,7 @@ class Server:
             self._closed = True
             self._stop_listening()
             tasks = [task for c in self._connections if (task := c.task) is not None]
+            tasks += self._loose
             for task in tasks:
                 task.cancel()
             if tasks:
@@ -320,7 +336,7 @@ class Server:
             listener.close()
 
     async def _wait_empty(self, timeout: float | None) -> None:
-        if not self._connections:
+        if not (self._connections or self._loose):
             return
         if self._empty is None or self._empty.done():
             self._empty = self._loop.create_future()
