@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,6 +21,15 @@ Fields = list[tuple[bytes, bytes]]
 def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     """What was logged here; asyncio has its own to say where it debugs."""
     return [record for record in caplog.records if record.name.startswith("angelia")]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what goes on in the background; the test's deadline ends what never comes."""
+    for _ in range(10_000):
+        if condition():
+            return
+        await asyncio.sleep(0.002)
+    pytest.fail("it did not come to pass")
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ import pytest
 
 import angelia
 from angelia.hosting.asgi import ASGIHandler
-from hosting.asgi_kit import answering, body, hosting, logged, sending, start, talking
+from hosting.asgi_kit import answering, body, hosting, logged, sending, start, talking, until
 from server.kit import GET, LAST, Wire, ask, connected, post
 
 pytestmark = pytest.mark.deadline(40)
@@ -759,6 +759,10 @@ class Background:
             self.ends.append("cancelled")
             raise
 
+    async def ended(self, count: int) -> None:
+        """Wait until so many calls have ended."""
+        await until(lambda: len(self.ends) == count)
+
 
 @pytest.mark.usefixtures("loop_kind")
 class TestBackground:
@@ -777,6 +781,7 @@ class TestBackground:
             app.go_on.set()
             wire.send(GET)
             assert (await wire.answer()).body == b"hello"
+            await app.ended(7)
         assert app.ends == ["whole"] * 7
 
     async def test_end_of_connection(self) -> None:
@@ -788,6 +793,7 @@ class TestBackground:
                     wire.send(request)
                     assert (await wire.rest()).startswith(b"HTTP/1.1 200")
             app.go_on.set()
+            await app.ended(3)
         assert app.ends == ["whole"] * 3
 
     async def test_unread_body(self) -> None:
@@ -799,6 +805,7 @@ class TestBackground:
             wire.send(b"5\r\nGET /\r\n0\r\n\r\n", GET)
             assert (await wire.answer()).body == b"hello"
             app.go_on.set()
+            await app.ended(2)
         assert app.ends == ["whole"] * 2
 
     @pytest.mark.parametrize(("timeout", "end"), [(30, "whole"), (0, "cancelled")])

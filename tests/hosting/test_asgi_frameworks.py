@@ -17,7 +17,7 @@ import pytest
 
 import angelia
 from conftest import RequirePeer
-from hosting.asgi_kit import hosting
+from hosting.asgi_kit import hosting, until
 
 HERE = Path(__file__).parent
 CONTENT = Path(__file__).read_bytes()
@@ -239,6 +239,7 @@ async def test_fastapi(require_peer: RequirePeer) -> None:
             assert await response.json() == "soon"
         async with session.get("/openapi.json") as response:
             assert "/items" in (await response.json())["paths"]
+        await until(lambda: done)
     assert done == ["later"]
 
 

@@ -233,9 +233,10 @@ class ASGIResponse(StreamResponse):
         self._status = status
         fields = []
         for name, value in message.get("headers", ()):
-            if not isinstance(name, bytes) or not isinstance(value, bytes):
+            if type(name) is not bytes or type(value) is not bytes:
                 raise TypeError(f"a header is two bytes objects, not {name!r}, {value!r}")
-            if (lower := name.lower()) in _OWN_FIELDS:
+            lower = name.lower()
+            if lower in _OWN_FIELDS:
                 self._take_own(lower, value)
             else:
                 fields.append((name, value))
@@ -247,11 +248,10 @@ class ASGIResponse(StreamResponse):
     def _take_own(self, name: bytes, value: bytes) -> None:
         """Take note of what a field says about the connection or the framing."""
         if name == b"content-length":
-            text = value.strip(b" \t")
             # `isdigit` of octets knows no other digits than ASCII's.
-            if not text.isdigit() or len(text) > MAX_LENGTH_DIGITS:
+            if not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
                 raise ValueError(f"not a length: {value!r}")
-            length = int(text)
+            length = int(value)
             if self.length is not None and self.length != length:
                 raise ValueError("two lengths")
             self.length = length

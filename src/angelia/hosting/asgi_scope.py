@@ -7,7 +7,7 @@ called.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
 from angelia.core.interface import HttpVersion11
@@ -90,20 +90,23 @@ def http_scope(
     if decoded:
         coded = (b"content-encoding", b"content-length")
         headers = [pair for pair in headers if pair[0] not in coded]
-    client, server = _ends(request)
+    connection = request._exchange.connection
+    ends = connection.memo
+    if type(ends) is not _Ends:
+        ends = connection.memo = _find_ends(request)
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": SPEC_VERSION},
         "http_version": "1.1" if head.version is HttpVersion11 else "1.0",
         "method": head.method.upper(),
-        "scheme": request.scheme,
+        "scheme": connection.scheme,
         "path": path,
         "raw_path": raw,
         "query_string": query.encode("utf-8", "surrogateescape"),
         "root_path": root_path,
         "headers": headers,
-        "client": client,
-        "server": server,
+        "client": ends.client,
+        "server": ends.server,
         "extensions": _HTTP_EXTENSIONS.copy(),
     }
 
@@ -125,12 +128,18 @@ def _is_below(path: str, root_path: str) -> bool:
     return path.startswith(root_path) and path[len(root_path) :][:1] in ("", "/")
 
 
-def _ends(request: Request) -> tuple[tuple[str, int] | None, tuple[str, int | None] | None]:
-    """The two ends of the connection, as the keys `client` and `server` have them."""
+class _Ends(NamedTuple):
+    """The two ends of a connection, as the keys of their names have them."""
+
+    client: tuple[str, int] | None
+    server: tuple[str, int | None] | None
+
+
+def _find_ends(request: Request) -> _Ends:
     peername = request.peername
     sockname = request.get_extra_info("sockname")
     client = (str(peername[0]), int(peername[1])) if isinstance(peername, tuple) else None
     if isinstance(sockname, tuple):
-        return client, (str(sockname[0]), int(sockname[1]))
+        return _Ends(client, (str(sockname[0]), int(sockname[1])))
     # A Unix socket's path has no port.
-    return client, (str(sockname), None) if sockname else None
+    return _Ends(client, (str(sockname), None) if sockname else None)

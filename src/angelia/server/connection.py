@@ -77,6 +77,7 @@ class ServerConnection(asyncio.Protocol):
         "batch",
         "core",
         "loop",
+        "memo",
         "options",
         "scheme",
         "served",
@@ -99,6 +100,8 @@ class ServerConnection(asyncio.Protocol):
         self.scheme = scheme
         self.core = H1ServerConnection(options.limits)
         self.served = 0
+        # What a handler has found out about the connection, for its next request.
+        self.memo: Any = None
         self._socket: asyncio.Transport | None = None
         self._exchange: ServerExchange | None = None
         # That of a request whose handler is still to be called; whether handlers are being called.
