@@ -333,7 +333,7 @@ def _ws_parser() -> argparse.ArgumentParser:
 def _demo_parser() -> argparse.ArgumentParser:
     return Parser(
         prog="angelia demo",
-        description="Do what a client does, against a server in this process. Needs no network.",
+        description="Do what client and server do, both in this process. Needs no network.",
         allow_abbrev=False,
     )
 

@@ -1,4 +1,4 @@
-"""``angelia demo``: what a client is for, done once against a server in this process.
+"""``angelia demo``: what client and server are for, done once, both of them in this process.
 
 Owns: the steps, what each has to find, and how it is told. A step that finds something else fails
 the demonstration. Reads as an introduction to the library, too.
@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from angelia.cli.demo_server import GZIPPED_TEXT, STREAM_LINES, serve
+from angelia.cli.demo_site import GZIPPED_TEXT, STREAM_LINES, serving
 from angelia.cli.exits import ExitCode
 from angelia.cli.heads import milliseconds
 from angelia.cli.output import Output, escaped_line
@@ -177,8 +177,8 @@ async def demo(output: Output) -> int:
     import angelia
 
     failed = 0
-    with serve() as base:
-        output.line(f"angelia {angelia.__version__}, against a server in this process: {base}")
+    async with serving() as (base, served):
+        output.line(f"angelia {angelia.__version__}, client and server in this process: {base}")
         # The server sets its cookie for an address, which a jar accepts only if it is told to.
         jar = angelia.CookieJar(unsafe=True)
         async with angelia.ClientSession(
@@ -189,6 +189,9 @@ async def demo(output: Output) -> int:
         ) as session:
             for title, step in _STEPS:
                 failed += not await _tell(title, step, session, output)
+        mark = output.styled("ok", "green")
+        text = f"{len(served)} requests, the first {served[0]}" if served else "no requests"
+        output.line(f"{mark}  {'the server'.ljust(17)}  answered {escaped_line(text)}")
     if failed:
         output.error(f"{failed} of {len(_STEPS)} steps found something else than they should have")
         return ExitCode.HTTP_ERROR
