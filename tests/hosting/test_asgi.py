@@ -6,12 +6,14 @@ import asyncio
 import gzip
 import logging
 import socket
+import ssl
 import struct
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 import angelia
 from angelia.hosting.asgi import ASGIHandler
@@ -158,6 +160,42 @@ class TestScope:
         writer.close()
         await server.close(0)
         assert (app.scopes[0]["client"], app.scopes[0]["server"]) == (None, (path, None))
+
+    @pytest.mark.usefixtures("loop_kind")
+    @pytest.mark.parametrize("with_certificate", [True, False])
+    async def test_tls(self, with_certificate: bool) -> None:
+        """The scheme is https, and the extension tells of the encryption."""
+        authority = trustme.CA(organization_name='A, "B" ')
+        here = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert("localhost").configure_cert(here)
+        authority.configure_trust(here)
+        here.verify_mode = ssl.CERT_OPTIONAL
+        there = ssl.create_default_context()
+        authority.configure_trust(there)
+        certificate = authority.issue_cert("client.example", common_name="a+b")
+        if with_certificate:
+            certificate.configure_cert(there)
+        app = Asked()
+        server = angelia.Server(ASGIHandler(app))
+        await server.start("127.0.0.1", 0, ssl=here)
+        async with connected(server, there) as wire:
+            wire.send(GET)
+            await wire.answer()
+            cipher = wire.writer.get_extra_info("cipher")[0]
+        await server.close(0)
+        assert app.scopes[0]["scheme"] == "https"
+        facts = app.scopes[0]["extensions"]["tls"]
+        names = {suite["id"] & 0xFFFF: suite["name"] for suite in here.get_ciphers()}
+        assert names[facts.pop("cipher_suite")] == cipher
+        chain, name = facts.pop("client_cert_chain"), facts.pop("client_cert_name")
+        if with_certificate:
+            (leaf, *_) = certificate.cert_chain_pems
+            assert [pem.split() for pem in chain] == [leaf.bytes().decode().split()]
+            assert name.startswith("CN=a\\+b,OU=")
+        else:
+            assert (chain, name) == ([], None)
+        expected = {"server_cert": None, "client_cert_error": None, "tls_version": 0x0304}
+        assert facts == expected
 
     async def test_coded_body(self) -> None:
         """Where the server undoes the coding of a body, the fields do not speak of it."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
 from angelia.core.interface import HttpVersion11
+from angelia.hosting.asgi_tls import tls_facts
 
 if TYPE_CHECKING:
     from angelia.server.request import Request
@@ -107,7 +108,7 @@ def http_scope(
         "headers": headers,
         "client": ends.client,
         "server": ends.server,
-        "extensions": _HTTP_EXTENSIONS.copy(),
+        "extensions": _extensions(_HTTP_EXTENSIONS, ends),
     }
 
 
@@ -120,7 +121,7 @@ def websocket_scope(
     scope["type"] = "websocket"
     scope["scheme"] = "wss" if request.secure else "ws"
     scope["subprotocols"] = subprotocols
-    scope["extensions"] = _WEBSOCKET_EXTENSIONS.copy()
+    scope["extensions"] = _extensions(_WEBSOCKET_EXTENSIONS, request._exchange.connection.memo)
     return scope
 
 
@@ -129,17 +130,28 @@ def _is_below(path: str, root_path: str) -> bool:
 
 
 class _Ends(NamedTuple):
-    """The two ends of a connection, as the keys of their names have them."""
+    """The two ends of a connection, as the keys of their names have them, and its encryption."""
 
     client: tuple[str, int] | None
     server: tuple[str, int | None] | None
+    # What TLS has to tell; None without it.
+    tls: dict[str, Any] | None
+
+
+def _extensions(known: dict[str, dict[str, Any]], ends: _Ends) -> dict[str, dict[str, Any]]:
+    extensions = known.copy()
+    if ends.tls is not None:
+        extensions["tls"] = ends.tls.copy()
+    return extensions
 
 
 def _find_ends(request: Request) -> _Ends:
     peername = request.peername
     sockname = request.get_extra_info("sockname")
     client = (str(peername[0]), int(peername[1])) if isinstance(peername, tuple) else None
+    ssl_object = request.get_extra_info("ssl_object")
+    tls = None if ssl_object is None else tls_facts(ssl_object)
     if isinstance(sockname, tuple):
-        return _Ends(client, (str(sockname[0]), int(sockname[1])))
+        return _Ends(client, (str(sockname[0]), int(sockname[1])), tls)
     # A Unix socket's path has no port.
-    return _Ends(client, (str(sockname), None) if sockname else None)
+    return _Ends(client, (str(sockname), None) if sockname else None, tls)
