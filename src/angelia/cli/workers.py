@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
 
 from angelia.cli.exits import ExitCode, UsageError
 from angelia.cli.listening import Listening
@@ -40,6 +41,9 @@ def run_workers(options: ServeOptions, output: Output, listening: Listening) -> 
     try:
         # gunicorn closes them, which tells clients that nobody is there.
         _Application(options, output, [sock.detach() for sock in listening.sockets]).run()
+    except HaltServer:
+        # While gunicorn gives up because of one worker, it finds another that has failed.
+        return ExitCode.USAGE
     except SystemExit as end:
         if os.getpid() != process:  # A worker, whose code gunicorn wants to see.
             raise
