@@ -126,7 +126,7 @@ async def test_node(require_peer: RequirePeer) -> None:
 
     async def run(*flags: str) -> list[str]:
         process = await asyncio.create_subprocess_exec(
-            *(path, *flags, "-e", NODE, url),
+            *(path, "--disable-wasm-trap-handler", *flags, "-e", NODE, url),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
         )
