@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from angelia.cli import reload
 from angelia.cli.reload import changed, snapshot
 from cli.serve_kit import Program, get
 
@@ -32,6 +33,29 @@ def test_snapshot(tmp_path: Path) -> None:
     found = {str(Path(path).relative_to(tmp_path)) for path in snapshot(tmp_path)}
     assert found == {"main.py", os.path.join("shop", "inner", "part.py")}  # noqa: PTH118
     assert snapshot(tmp_path / "nowhere") == {}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need a right elsewhere")
+def test_snapshot_dangling_links(tmp_path: Path) -> None:
+    """Links that lead nowhere, which editors use as locks, do not hide the files beside them."""
+    for number in range(5):
+        (tmp_path / f"{number}.py").write_text("")
+        (tmp_path / f".#{number}.py").symlink_to("user@host.1234")
+    assert {Path(path).name for path in snapshot(tmp_path)} == {f"{n}.py" for n in range(5)}
+
+
+def test_snapshot_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look at a directory ends, whatever lies in it."""
+    for number in range(10):
+        (tmp_path / f"{number}.py").write_text("")
+        (tmp_path / f"{number}.txt").write_text("")
+    monkeypatch.setattr(reload, "MAX_FILES", 4)
+    assert len(snapshot(tmp_path)) == 4
+    monkeypatch.setattr(reload, "MAX_FILES", 100)
+    monkeypatch.setattr(reload, "MAX_ENTRIES", 15)
+    assert 5 <= len(snapshot(tmp_path)) <= 10
+    monkeypatch.setattr(reload, "MAX_ENTRIES", 0)
+    assert not snapshot(tmp_path)
 
 
 def test_changed() -> None:

@@ -17,8 +17,9 @@ import trustme
 
 import angelia
 from angelia.hosting.asgi import ASGIHandler
+from angelia.hosting.asgi_http import _open
 from hosting.asgi_kit import answering, body, hosting, logged, sending, start, talking, until
-from server.kit import GET, LAST, Wire, ask, connected, post
+from server.kit import GET, LAST, Wire, ask, connected, next_descriptor, post
 
 pytestmark = pytest.mark.deadline(40)
 
@@ -126,6 +127,11 @@ class TestScope:
         """RFC 9112 §3.2.4: a target that has no path is one by itself."""
         scope = await scope_of(b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n")
         assert (scope["method"], scope["path"]) == ("OPTIONS", "*")
+
+    async def test_asterisk_below_root_path(self) -> None:
+        """RFC 9112 §3.2.4: it stands for the server, and has no place below a path."""
+        scope = await scope_of(b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", root_path="/shop")
+        assert (scope["path"], scope["raw_path"]) == ("*", b"*")
 
     async def test_host_of_target(self) -> None:
         """RFC 9112 §3.2.2: the host in the target counts, and is the field then."""
@@ -977,6 +983,13 @@ class TestExtensions:
             async with hosting(sending(start(headers=headers), message)) as server:
                 assert (await ask(server, GET)).status == 500
         assert len(logged(caplog)) == 2
+
+    def test_pathsend_closes(self, tmp_path: Path) -> None:
+        """The descriptor of what is no regular file is closed."""
+        before = next_descriptor()
+        with pytest.raises(OSError):
+            _open(str(tmp_path))
+        assert next_descriptor() <= before
 
 
 class TestHandler:

@@ -22,7 +22,7 @@ import angelia
 from angelia.hosting.wsgi import WSGIHandler
 from angelia.hosting.wsgi_streams import InputStream
 from hosting.wsgi_kit import PATIENCE, PLAIN, Pieces, answering, hosting, talking
-from server.kit import GET, LAST, Wire, ask, connected, post
+from server.kit import GET, LAST, Wire, ask, connected, post, serving
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -841,6 +841,37 @@ class TestThreads:
                 gate.set()
             assert sorted(task.result().status for task in tasks) == [200, 200, 503]
             assert (await ask(server, GET)).status == 200
+
+    async def test_cancelled_in_the_queue(self) -> None:
+        """A cancelled call counts until a thread has put it away, and never runs."""
+        gate, called = threading.Event(), []
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            called.append(environ["PATH_INFO"])
+            gate.wait(PATIENCE)
+            start_response("200 OK", PLAIN)
+            return []
+
+        async with WSGIHandler(app, threads=1, max_pending=1) as wsgi:
+
+            async def handler(request: angelia.Request) -> angelia.StreamResponse:
+                if request.path != "/cancelled":
+                    return await wsgi(request)
+                call = asyncio.ensure_future(wsgi(request))
+                await asyncio.sleep(0)
+                call.cancel()
+                await asyncio.wait([call])
+                return angelia.Response(text=str(call.cancelled()))
+
+            async with serving(handler) as server, connected(server) as wire:
+                wire.send(GET)
+                await until(lambda: bool(called))
+                request = GET.replace(b"/", b"/cancelled", 1)
+                assert (await ask(server, request)).body == b"True"
+                assert (await ask(server, GET)).status == 503
+                gate.set()
+                assert (await wire.answer()).status == 200
+        assert called == ["/"]
 
     async def test_context(self) -> None:
         """What a call leaves in its context is not there in the next one."""

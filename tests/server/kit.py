@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl as tls
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -108,6 +109,13 @@ async def ask(server: Server, *octets: bytes, head: bool = False) -> Answer:
     async with connected(server) as wire:
         wire.send(*octets)
         return await wire.answer(head=head)
+
+
+def next_descriptor() -> int:
+    """The number that the next file would get: higher than before where one was left open."""
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)
+    return descriptor
 
 
 async def hello(request: Request) -> StreamResponse:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from angelia.core.fields import serialize_http_date
-from angelia.server.files import Directory, FileResponse
+from angelia.server.files import Directory, FileResponse, _open
+from angelia.server.http_exception import HTTPException
 from angelia.server.request import Request
 from angelia.server.response import StreamResponse
-from server.kit import Answer, ask, connected, serving
+from server.kit import Answer, ask, connected, next_descriptor, serving
 
 pytestmark = [pytest.mark.usefixtures("loop_kind"), pytest.mark.deadline(15)]
 
@@ -251,6 +252,19 @@ class TestRoot:
 
         async with serving(handler) as server:
             assert (await ask(server, get(b"/"))).status == 403
+
+    async def test_response_of_directory(self, root: Path) -> None:
+        """A directory is no file either, and its descriptor is closed."""
+
+        async def handler(request: Request) -> StreamResponse:
+            return FileResponse(root)
+
+        async with serving(handler) as server:
+            assert (await ask(server, get(b"/"))).status == 403
+        before = next_descriptor()
+        with pytest.raises(HTTPException):
+            _open(root, ())
+        assert next_descriptor() <= before
 
     def test_no_directory(self, root: Path) -> None:
         """The root is a directory."""

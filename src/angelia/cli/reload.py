@@ -30,8 +30,9 @@ WATCHED: Final = "ANGELIA_SERVE_WATCHED"
 INTERVAL: Final = 0.5
 # A request that waits longer is not waited for: somebody wants to see the change.
 PATIENCE: Final = 3.0
-# A directory with so many files is no project; what lies behind them is not watched.
+# A directory with so many files, of any kind, is no project; what lies behind is not watched.
 MAX_FILES: Final = 20_000
+MAX_ENTRIES: Final = 200_000
 # Not the project's own source.
 _OTHERS: Final = frozenset({"__pycache__", "node_modules"})
 
@@ -45,16 +46,22 @@ def snapshot(root: Path) -> Snapshot:
     """
     found: Snapshot = {}
     waiting = [str(root)]
-    while waiting and len(found) < MAX_FILES:
+    seen = 0
+    while waiting:
         # A directory that has just gone has no files.
         with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
             for entry in entries:
+                seen += 1
+                if seen > MAX_ENTRIES or len(found) >= MAX_FILES:
+                    return found
                 if entry.is_dir(follow_symlinks=False):
                     if _is_own(entry):
                         waiting.append(entry.path)
                 elif entry.name.endswith(".py"):
-                    facts = entry.stat()
-                    found[entry.path] = facts.st_mtime_ns, facts.st_size
+                    # Links that lead nowhere are the locks of an editor.
+                    with contextlib.suppress(OSError):
+                        facts = entry.stat()
+                        found[entry.path] = facts.st_mtime_ns, facts.st_size
     return found
 
 

@@ -481,9 +481,9 @@ def _open(path: str) -> tuple[BinaryIO, int]:
     """A regular file and its size; OSError where it cannot be had."""
     # Non-blocking: opening a pipe would wait for who writes into it.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    file = os.fdopen(descriptor, "rb", 0)
     facts = os.fstat(descriptor)
+    # Looked at first: a file object refuses a directory, and leaves its descriptor open.
     if not stat.S_ISREG(facts.st_mode):
-        file.close()
+        os.close(descriptor)
         raise FileNotFoundError(f"not a regular file: {path!r}")
-    return file, facts.st_size
+    return os.fdopen(descriptor, "rb", 0), facts.st_size

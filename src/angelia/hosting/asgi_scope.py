@@ -78,7 +78,8 @@ def http_scope(
     path = raw_path
     if "%" in raw_path or not raw_path.isascii():
         path = unquote(raw.decode("utf-8", "replace"))
-    if root_path and not _is_below(path, root_path):
+    # RFC 9112 §3.2.4: "*" stands for the server, and is no path.
+    if root_path and path[:1] == "/" and not _is_below(path, root_path):
         path, raw = root_path + path, raw_root_path + raw
     names = _names
     headers = [

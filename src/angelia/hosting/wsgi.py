@@ -139,11 +139,9 @@ class WSGIHandler:
         future = self._executor.submit(contextvars.copy_context().run, call.run)
         self._calls.add(future)
         future.add_done_callback(self._calls.discard)
-        try:
-            return await call.answer()
-        finally:
-            # Cancelled before a thread took it, it never runs.
-            future.cancel()
+        # Cancelled before a thread took it, it still counts until one does: the pool's queue keeps
+        # it so long. The application does not hear of it.
+        return await call.answer()
 
     async def close(self, timeout: float = DEFAULT_CLOSE_TIMEOUT) -> None:
         """Take no more requests, and wait up to `timeout` seconds for the calls under way.
@@ -287,7 +285,7 @@ class _Call:
             self._bridge.finish(_Outcome(None, error))
 
     def _run(self) -> None:
-        if not self._request._exchange.connection.is_open:
+        if self._bridge.closed or not self._request._exchange.connection.is_open:
             # It did not wait for a thread.
             raise ConnectionResetError("the client has gone")
         # Its input knows this object: kept, they would keep each other.

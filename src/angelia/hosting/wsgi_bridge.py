@@ -44,6 +44,11 @@ class Bridge(Generic[T]):
         self._result: list[T] = []
         self._waiter: asyncio.Future[None] | None = None
 
+    @property
+    def closed(self) -> bool:
+        """Whether nobody answers any more."""
+        return self._closed
+
     # --- the thread's side ---------------------------------------------------------------------
 
     def ask(self, function: Callable[[], Awaitable[R]]) -> R:

@@ -294,11 +294,12 @@ def _open(path: Path, accepted: Sequence[str]) -> _Opened:
         raise HTTPException(404) from error
     except (PermissionError, IsADirectoryError) as error:
         raise HTTPException(403) from error
-    file = os.fdopen(descriptor, "rb", 0)
     facts = os.fstat(descriptor)
+    # Looked at first: a file object refuses a directory, and leaves its descriptor open.
     if not stat.S_ISREG(facts.st_mode):
-        file.close()
+        os.close(descriptor)
         raise HTTPException(403)
+    file = os.fdopen(descriptor, "rb", 0)
     etag = ETag(f"{facts.st_mtime_ns:x}-{facts.st_size:x}")
     return _Opened(file, facts.st_size, facts.st_mtime, etag, coding, bool(siblings))
 
