@@ -17,12 +17,15 @@ from angelia import WSCloseCode, WSMessage, WSMsgType
 from angelia.client.websocket import ClientWebSocketResponse
 from angelia.core.pure import serialize_frame
 from angelia.core.ws_extensions import DeflateOffer
+from peers.evil import at, invented_names
 from peers.raw import RawServer, read_head, response
 from peers.ws import Peer, echo, fields_of, ws_script
 
 pytestmark = pytest.mark.usefixtures("loop_kind")
 
 TEXT, BINARY, CLOSE = 0x81, 0x82, 0x88
+
+END = b"\r\n\r\n"
 
 TUNNEL = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
@@ -131,6 +134,42 @@ class TestHandshake:
                 assert await ws.receive_str() == "secret"
                 assert ws.get_extra_info("ssl_object") is not None
 
+    async def test_server_hostname(
+        self, server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
+    ) -> None:
+        """`server_hostname` is the name that the certificate has to have; `Host` is the URL's."""
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        async with (
+            RawServer(ws_script(echo), tls=server_ssl) as server,
+            invented_names(ssl=client_ssl) as connector,
+            angelia.ClientSession(connector=connector) as session,
+        ):
+            url = at(server, "elsewhere.test").with_scheme("wss")
+            with pytest.raises(angelia.ClientConnectorCertificateError):
+                await session.ws_connect(url)
+            async with session.ws_connect(url, server_hostname="localhost") as ws:
+                await ws.send_str("a")
+                assert await ws.receive_str() == "a"
+            (request,) = (received for received in server.requests if received)
+        assert dict(fields_of(request.split(END)[0]))["Host"] == f"elsewhere.test:{server.port}"
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"origin": "http://a\r\nX-Evil: 1"},
+            {"protocols": ("chat\r\nX-Evil: 1",)},
+            {"headers": {"X-Mine": "a\r\nX-Evil: 1"}},
+            {"headers": {"X-Mine\r\nX-Evil": "1"}},
+            {"method": "GET / HTTP/1.1\r\nX-Evil: 1\r\n"},
+        ],
+    )
+    async def test_injection(self, arguments: dict[str, Any]) -> None:
+        """Nothing that is passed can add a field; it is refused before an octet is sent."""
+        async with RawServer(ws_script(echo)) as server, angelia.ClientSession() as session:
+            with pytest.raises(ValueError, match=r".+"):
+                await session.ws_connect(ws_url(server), **arguments)
+            assert server.requests in ([], [b""])
+
     async def test_awaited(self) -> None:
         """The result can be awaited, and the WebSocket itself entered."""
         async with RawServer(ws_script(echo)) as server, angelia.ClientSession() as session:
@@ -231,6 +270,69 @@ class TestHandshake:
         assert caught.value.message == "Invalid response status"
         assert caught.value.headers is not None
         assert caught.value.headers["x-why"] == "because"
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            # Bodies that never come to their end.
+            b"HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nno",
+            b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n",
+        ],
+    )
+    async def test_refusal_ends_the_connection(self, answer: bytes) -> None:
+        """A refusal is an error at its head, and the rest of it is not waited for."""
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_head(reader)
+            writer.write(answer)
+            await reader.read()
+
+        async with RawServer(script) as server, angelia.ClientSession() as session:
+            with pytest.raises(angelia.WSServerHandshakeError) as caught:
+                await session.ws_connect(ws_url(server))
+            await server.wait_all_closed()
+        assert caught.value.status == int(answer[9:12])
+
+    @pytest.mark.parametrize("scheme", ["ws", "http"])
+    @pytest.mark.parametrize(
+        ("of_session", "options"),
+        [
+            (
+                {},
+                {
+                    "headers": [
+                        ("authorization", "Bearer s3cret"),
+                        ("COOKIE", "a=s3cret"),
+                        ("Cookie", "b=s3cret"),
+                        ("proxy-AUTHORIZATION", "Bearer s3cret"),
+                    ]
+                },
+            ),
+            ({}, {"auth": angelia.BasicAuth("u", "s3cret")}),
+            ({"auth": angelia.BasicAuth("u", "s3cret")}, {}),
+            ({"headers": {"authorization": "Bearer s3cret"}}, {}),
+        ],
+    )
+    async def test_redirect_elsewhere(
+        self, scheme: str, of_session: dict[str, Any], options: dict[str, Any]
+    ) -> None:
+        """Another origin learns no credentials, however they were given and spelled."""
+        async with RawServer(ws_script(echo)) as other:
+            place = f"Location: {other.url.with_scheme(scheme)}"
+            moved = response(b"", place, status="307 Temporary Redirect")
+            async with (
+                RawServer([moved]) as server,
+                angelia.ClientSession(**of_session) as session,
+                session.ws_connect(ws_url(server), protocols=("chat",), **options) as ws,
+            ):
+                await ws.send_str("a")
+                assert await ws.receive_str() == "a"
+            names = {name.lower() for name, _ in fields_of(server.requests[0])}
+            assert names & {"authorization", "cookie"}
+            names = {name.lower() for name, _ in fields_of(other.requests[0].split(END)[0])}
+            assert not names & {"authorization", "cookie", "proxy-authorization"}
+            assert "sec-websocket-protocol" in names
+            assert b"s3cret" not in other.requests[0]
 
     async def test_redirect(self) -> None:
         """A redirect is followed, also to the `http` URL that means the same; auth goes along."""
@@ -685,7 +787,7 @@ class TestMessages:
             for task in tasks[::2]:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        assert sorted(received) == sorted(texts)
+        assert received == texts
 
     async def test_second_receive(self) -> None:
         """A second task that receives is refused; the first one goes on."""
@@ -770,6 +872,40 @@ class TestMessages:
             for number in range(total):
                 data = await ws.receive_bytes()
                 assert data[:2] == number.to_bytes(2, "big")
+
+    async def test_sender_waits(self) -> None:
+        """A server that does not read stops the sender; octets count, not characters."""
+        go = asyncio.Event()
+        received: list[int] = []
+
+        async def play(peer: Peer) -> None:
+            await go.wait()
+            while (message := await peer.receive()).type is WSMsgType.TEXT:
+                received.append(len(message.data))
+
+        async with (
+            RawServer(ws_script(play)) as server,
+            angelia.ClientSession() as session,
+            session.ws_connect(ws_url(server)) as ws,
+        ):
+            text = "\u20ac" * 100_000
+            sent = 0
+            while True:
+                sending = asyncio.ensure_future(ws.send_str(text))
+                sent += 1
+                # Both ends share the loop: what is not taken in so many turns of it never is.
+                for _ in range(200):
+                    if sending.done():
+                        break
+                    await asyncio.sleep(0)
+                else:
+                    break
+                await sending
+            # A head of ten octets, and a mask of four.
+            assert ws.stats().octets_sent == sent * (300_000 + 14)
+            go.set()
+            await sending
+        assert received == [100_000] * sent
 
     async def test_iteration(self) -> None:
         """``async for`` gives messages until the WebSocket closes."""

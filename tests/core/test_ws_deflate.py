@@ -223,6 +223,25 @@ class TestMessages:
             assert sent(ws) == frame(Opcode.PONG, b"hello")
         assert feed(ws, [frame(Opcode.CLOSE, b"", rsv=RSV1, to=Role.SERVER)])[0].type == 8
 
+    def test_control_frames_between_fragments(self) -> None:
+        """With RSV1 or without they are answered at once and are no part of what is inflated."""
+        content = b"hello " * 50
+        octets = deflated(content)
+        ping = frame(Opcode.PING, octets[:5], to=Role.SERVER)
+        odd = frame(Opcode.PING, octets[:5], rsv=RSV1, to=Role.SERVER)
+        message = (
+            compressed(BINARY, octets[:3], fin=False, to=Role.SERVER)
+            + ping
+            + frame(CONTINUATION, octets[3:7], fin=False, to=Role.SERVER)
+            + odd
+            + frame(CONTINUATION, octets[7:], to=Role.SERVER)
+        )
+        again = compressed(BINARY, octets, to=Role.SERVER)
+        for pieces in every_way(message + again):
+            ws = connection(Role.SERVER, deflate=DEFLATE)
+            assert feed(ws, pieces) == [binary(content)] * 2
+            assert sent(ws) == frame(Opcode.PONG, octets[:5]) * 2
+
     def test_rsv1_on_a_continuation(self) -> None:
         """§6.1: only on the first frame of a message."""
         first = frame(TEXT, b"a", fin=False)

@@ -25,6 +25,7 @@ from angelia.net.websocket import (
     WebSocket,
     WebSocketOptions,
 )
+from angelia.net.websocket_face import WebSocketFace
 
 KEY = b"abcd"
 
@@ -165,6 +166,15 @@ class End:
     async def receive(self, timeout: float | None = None) -> WSMessage:
         message = self.ws.next_message()
         return await self.ws.wait_message(timeout) if message is None else message
+
+
+class Face(WebSocketFace):
+    """What users hold, of either role."""
+
+    __slots__ = ("_ws",)
+
+    def __init__(self, ws: WebSocket) -> None:
+        self._ws = ws
 
 
 def types(messages: list[WSMessage]) -> list[WSMsgType]:
@@ -395,7 +405,58 @@ class TestReceiving:
         assert got == [bytes([n]) * size for n, size in enumerate(sizes)]
 
 
+agreements = st.one_of(
+    st.none(),
+    st.builds(
+        PerMessageDeflate, st.booleans(), st.booleans(), st.integers(9, 15), st.integers(9, 15)
+    ),
+)
+# How much is sent, whether it is compressed, and what becomes of the task that sends it.
+sends = st.tuples(
+    st.integers(0, 2000),
+    st.sampled_from([None, 0]),
+    st.sampled_from(["goes on", "cancelled before it runs", "cancelled while it waits"]),
+)
+
+
 class TestSending:
+    @given(st.sampled_from(list(Role)), agreements, st.lists(sends, max_size=8), st.booleans())
+    async def test_cancelled_sends(
+        self,
+        role: Role,
+        deflate: PerMessageDeflate | None,
+        wanted: list[tuple[int, int | None, str]],
+        full: bool,
+    ) -> None:
+        """All tasks share one compressor, and none of them harms another.
+
+        Whichever is cancelled, and when: the peer gets each message that was begun, whole, once and
+        in the order of their beginnings; and none of a task that never ran.
+        """
+        end = End(role, deflate)
+        face = Face(end.ws)
+        end.wire.writing_paused = full
+        tasks = []
+        expected = []
+        for number, (size, compress, fate) in enumerate(wanted):
+            content = f"{number} " * size
+            tasks.append(asyncio.ensure_future(face.send_str(content, compress)))
+            if fate == "cancelled before it runs":
+                tasks[-1].cancel()
+            else:
+                expected.append((WSMsgType.TEXT, content, ""))
+        await asyncio.sleep(0)
+        for task, (_, _, fate) in zip(tasks, wanted, strict=True):
+            assert task.done() is (not full or fate == "cancelled before it runs")
+            if fate == "cancelled while it waits":
+                task.cancel()
+        await asyncio.sleep(0)
+        end.wire.writing_paused = False
+        end.wire.drained.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await face.send_str("and one after them")
+        assert end.sent() == [*expected, (WSMsgType.TEXT, "and one after them", "")]
+
     async def test_pongs_wait_for_the_socket(self) -> None:
         """While the socket takes nothing, answers are few; they leave when it takes more."""
         end = End()

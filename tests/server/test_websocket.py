@@ -177,6 +177,39 @@ class TestOpeningHandshake:
                 assert (await wire.answer()).body == b"hello /"
                 assert (await wire.answer()).body == b"hello /"
 
+    @pytest.mark.parametrize(
+        ("how", "status"), [("answers", 200), ("refuses", 403), ("raises", 500)]
+    )
+    @pytest.mark.parametrize("coding", ["length", "chunks"])
+    async def test_declined_with_content(self, how: str, status: int, coding: str) -> None:
+        """The content of an upgrade that a handler declines, unread, is no request either."""
+        smuggled = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
+        if coding == "length":
+            octets = handshake(method="POST", path="/ws", body=smuggled, Origin="http://evil.org")
+        else:
+            octets = handshake(
+                method="POST", path="/ws", Transfer_Encoding="chunked", Origin="http://evil.org"
+            )
+            octets += f"{len(smuggled):x}\r\n{smuggled}\r\n0\r\n\r\n".encode()
+        asked: list[str] = []
+
+        async def handler(request: Request) -> StreamResponse:
+            asked.append(request.path)
+            if request.path == "/ws" and how == "refuses":
+                check_origin(request)
+            if request.path == "/ws" and how == "raises":
+                raise ZeroDivisionError
+            return await hello(request)
+
+        async with serving(handler) as server, connected(server) as wire:
+            wire.send(octets, b"GET /next HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            assert (await wire.answer()).status == status
+            # An error takes the connection with it.
+            if how != "raises":
+                assert (await wire.answer()).body == b"hello /next"
+            assert await wire.closed()
+        assert asked == (["/ws"] if how == "raises" else ["/ws", "/next"])
+
     async def test_fields(self) -> None:
         """The 101 has the handler's fields and cookies, but none about content or framing."""
 
@@ -1074,6 +1107,24 @@ class TestServerCloses:
 
 
 class TestHeartbeat:
+    async def test_not_before_the_answer(self) -> None:
+        """While `prepare` waits for the rest of the request nothing is sent, and nothing missed."""
+        asked = asyncio.Event()
+
+        async def handler(request: Request) -> StreamResponse:
+            asked.set()
+            return await playing(drain_all, heartbeat=0.02)(request)
+
+        octets = handshake(body="x")
+        async with serving(handler) as server, connected(server) as wire:
+            wire.send(octets[:-1])
+            await asked.wait()
+            # Long enough for a Ping and for its Pong to be missed.
+            await asyncio.sleep(0.05)
+            wire.send(octets[-1:])
+            assert (await wire.head())[0] == 101
+            assert (await wire.reader.readexactly(2)) == b"\x89\x00"
+
     async def test_pong_missing(self) -> None:
         """Without a sign of life the connection ends, and `receive` says why."""
         seen: list[Any] = []
