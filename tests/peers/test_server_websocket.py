@@ -1,4 +1,4 @@
-"""WebSockets of our server, and clients of others: websockets, Node, and nginx in between."""
+"""WebSockets of our server, and clients of others: websockets, Node, and proxies in between."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ async def test_node(require_peer: RequirePeer) -> None:
     assert lines[1:] == ["true", "true", "true", "4002 true"]
 
 
-CONFIGURATION = """
+NGINX = """
 daemon off; master_process off; worker_processes 1;
 pid {directory}/pid; error_log {directory}/error.log;
 events {{ worker_connections 100; }}
@@ -166,17 +166,39 @@ http {{
 """
 
 
-async def test_behind_nginx(require_peer: RequirePeer, tmp_path: Path) -> None:
+HAPROXY = """
+global
+    maxconn 100
+    nbthread 1
+defaults
+    mode http
+    timeout connect 20s
+    timeout client 60s
+    timeout server 60s
+    timeout tunnel 60s
+frontend front
+    bind 127.0.0.1:{own}
+    default_backend ours
+backend ours
+    server ours 127.0.0.1:{port}
+"""
+
+
+@pytest.mark.parametrize("name", ["nginx", "haproxy"])
+async def test_behind_proxy(name: str, require_peer: RequirePeer, tmp_path: Path) -> None:
     """Through a proxy: messages, compression, and the end from either side."""
-    nginx = require_peer("nginx")
+    program = require_peer(name)
     async with angelia.Server(handler) as server, angelia.ClientSession() as session:
         await server.start("127.0.0.1", 0)
         own = free_port()
-        file = tmp_path / "nginx.conf"
-        file.write_text(CONFIGURATION.format(directory=tmp_path, port=server.port, own=own))
-        process = Process(
-            [nginx, "-c", str(file), "-p", str(tmp_path)], log=tmp_path / "log", ready=[own]
-        )
+        file = tmp_path / "configuration"
+        text = NGINX if name == "nginx" else HAPROXY
+        file.write_text(text.format(directory=tmp_path, port=server.port, own=own))
+        command = {
+            "nginx": [program, "-c", str(file), "-p", str(tmp_path)],
+            "haproxy": [program, "-db", "-f", str(file)],
+        }[name]
+        process = Process(command, log=tmp_path / "log", ready=[own])
         with process:
             url = f"ws://127.0.0.1:{own}"
             async with session.ws_connect(url, compress=15) as ws:
