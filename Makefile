@@ -13,13 +13,14 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 BUILD := pyproject.toml setup.py $(wildcard src/angelia/core/_speedups.c)
 
-.PHONY: help demo test autobahn lint types docs bench cover clean
+.PHONY: help demo test autobahn browser lint types docs bench cover clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo   run the main job against an embedded server, and print what it did"
 	@echo "make test   run all tests (ARGS='-k name' for some)"
 	@echo "make autobahn   the Autobahn test suite, where there is Python 2.7 (ARGS=--quick: a part)"
+	@echo "make browser   a page in headless Chromium talks to our server over WebSockets"
 	@echo "make lint   style, formatting, types, layers, news fragments"
 	@echo "make docs   build the documentation into docs/_build/html"
 	@echo "make cover  run all tests with coverage, by package; core needs 98 % of its branches"
@@ -51,6 +52,9 @@ test: $(VENV)/.dev
 
 autobahn: $(VENV)/.dev
 	$(BIN)/python tests/autobahn/run.py $(ARGS) || test $$? -eq 77
+
+browser: $(VENV)/.dev
+	ANGELIA_REQUIRE_PEERS=1 ANGELIA_BROWSER=1 $(BIN)/python -m pytest tests/peers/test_browser.py
 
 lint: $(VENV)/.dev types
 	$(BIN)/ruff check .
