@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from angelia.server.access_log import AbstractAccessLogger
 from angelia.server.http_exception import HTTPException
 from angelia.server.request import Request
 from angelia.server.response import Response, StreamResponse
@@ -847,3 +848,130 @@ async def test_addresses() -> None:
     assert connection.get_extra_info("sockname") is None
     assert asked == ["peername", "cipher", "cipher"]
     await server.close(0)
+
+
+class Taker(asyncio.Transport):
+    """A socket's transport that takes what is written until it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert not self.closed
+        self.written += bytes(data)
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+
+class TestOneTurn:
+    @pytest.mark.parametrize("behind", [b"", b"GET /"])
+    @pytest.mark.parametrize("late", [False, True])
+    async def test_last_word(self, behind: bytes, late: bool) -> None:
+        """An answer is not lost where the client's last word is read in its turn."""
+        gate = asyncio.Event()
+
+        async def handler(request: Request) -> StreamResponse:
+            if late:
+                await gate.wait()
+            return Response(text="hello")
+
+        async with serving(handler) as server:
+            connection, taker = server.connection("http"), Taker()
+
+            def end() -> None:
+                if not connection.eof_received():
+                    taker.close()
+
+            def receive() -> None:
+                connection.data_received(GET + behind)
+                if not late:
+                    end()
+
+            connection.connection_made(taker)
+            loop = asyncio.get_running_loop()
+            loop.call_soon(receive)
+            await turns()
+            if late:
+                gate.set()
+                # Behind the handler's next step, and before what that asks for.
+                loop.call_soon(end)
+                await turns()
+            taker.close()
+            connection.connection_lost(None)
+            assert taker.written.count(b"hello") == 1
+
+    async def test_close(self) -> None:
+        """Closing an idle connection waits for no turn, and loses no answer."""
+        async with serving(hello) as server:
+            connection, taker = server.connection("http"), Taker()
+
+            def receive() -> None:
+                connection.data_received(GET)
+                connection.close()
+
+            connection.connection_made(taker)
+            loop = asyncio.get_running_loop()
+            loop.call_soon(connection.data_received, GET)
+            await turns()
+            loop.call_soon(receive)
+            await turns()
+            connection.connection_lost(None)
+            assert taker.written.count(b"hello") == 2
+
+
+class BrokenLog(AbstractAccessLogger):
+    """An access log that cannot be written."""
+
+    def log(self, request: Request, response: StreamResponse, time: float) -> None:
+        raise ValueError("no space is left")
+
+
+class TestBeyondTheHandler:
+    @pytest.mark.parametrize("waits", [False, True])
+    async def test_malformed_error(self, waits: bool, caplog: pytest.LogCaptureFixture) -> None:
+        """What a handler raises may have fields that cannot be sent: it is answered with 500."""
+
+        async def handler(request: Request) -> StreamResponse:
+            if waits:
+                await asyncio.sleep(0)
+            raise HTTPException(400, headers={"X-Text": "a\r\nb"})
+
+        async with serving(handler) as server, connected(server) as wire:
+            for _ in range(2):
+                answer = await ask(server, GET)
+                assert answer.status == 500
+                assert "x-text" not in answer.headers
+            wire.send(GET)
+            assert (await wire.answer()).status == 500
+            assert await wire.closed()
+        assert "an answer that cannot be sent" in caplog.text
+
+    @pytest.mark.parametrize("waits", [False, True])
+    async def test_broken_log(self, waits: bool, caplog: pytest.LogCaptureFixture) -> None:
+        """An access log that raises does not end the connection, nor hold it up."""
+
+        async def handler(request: Request) -> StreamResponse:
+            if waits:
+                await asyncio.sleep(0)
+            return Response(text="hello")
+
+        log = BrokenLog(logging.getLogger("test"), "")
+        async with serving(handler, access_log=log) as server, connected(server) as wire:
+            for _ in range(3):
+                wire.send(GET)
+                assert (await wire.answer()).body == b"hello"
+        assert "no space is left" in caplog.text

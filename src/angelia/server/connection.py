@@ -28,6 +28,7 @@ from angelia.server.sendfile import CAN_SEND_FILES, FileTransfer
 from angelia.server.tasks import HandlerTasks
 
 if TYPE_CHECKING:
+    from angelia.server.access_log import AbstractAccessLogger
     from angelia.server.server import Server
 
 __all__ = ("BufferedServerConnection", "ServerConnection")
@@ -232,6 +233,8 @@ class ServerConnection(asyncio.Protocol):
         self._half_closed = True
         self._dispatch(self.core.receive_eof())
         self._answer()
+        # A transport that closes takes no answer any more, also if it is one of this very turn.
+        self.flush()
         exchange = self._exchange
         if exchange is None or not exchange.complete:
             return False
@@ -375,8 +378,8 @@ class ServerConnection(asyncio.Protocol):
                         response = await exchange.upgraded.finish(None)
             except Exception as error:  # noqa: BLE001 - whatever a handler raises is answered
                 response = await self._answer_error(request, exchange, error)
-        except asyncio.CancelledError:
-            # By the shutdown, or because the client has gone: nobody waits for the rest.
+        except BaseException:
+            # Cancelled by the shutdown, or because the client has gone: nobody waits for the rest.
             self._break_off(exchange)
             raise
         finally:
@@ -388,11 +391,21 @@ class ServerConnection(asyncio.Protocol):
                 # The server waits for handlers whose clients have gone, too.
                 self._forget()
         if log is not None:
-            log.log(request, response, self.loop.time() - started)
+            self._log(log, request, response, self.loop.time() - started)
         self._finished(exchange)
         if self._begun is not None and not self._starting:
             # The next handler is not to run in this one's task, nor in its context.
             self.loop.call_soon(self._answer)
+
+    @staticmethod
+    def _log(
+        log: AbstractAccessLogger, request: Request, response: StreamResponse, time: float
+    ) -> None:
+        try:
+            log.log(request, response, time)
+        except Exception:
+            # It is somebody else's code, and the request was answered.
+            _logger.exception("error while logging %r", request)
 
     async def _answer_error(
         self, request: Request, exchange: ServerExchange, error: Exception
@@ -404,15 +417,23 @@ class ServerConnection(asyncio.Protocol):
             else:
                 _logger.error("error while handling %r", request, exc_info=error)
             return await upgraded.finish(error)
-        response = self._response_for(request, exchange, error)
-        if exchange.head_sent or not self.is_open:
-            # Half an answer is out: only the end of the connection says that it is none.
-            self.abort()
-            return response
         try:
-            await response._answer(request)
-        except ConnectionError:
-            self.abort()
+            response = self._response_for(request, exchange, error)
+            if exchange.head_sent or not self.is_open:
+                # Half an answer is out: only the end of the connection says that it is none.
+                self._break_off(exchange)
+                return response
+            try:
+                await response._answer(request)
+            except ConnectionError:
+                self.abort()
+        except Exception as malformed:
+            if not isinstance(error, HTTPException):
+                raise
+            # What it says cannot be sent: that is an error of the handler's like any other.
+            failure = RuntimeError(f"an answer that cannot be sent: {malformed}")
+            failure.__cause__ = malformed
+            return await self._answer_error(request, exchange, failure)
         return response
 
     def _response_for(
@@ -839,6 +860,7 @@ class ServerConnection(asyncio.Protocol):
     def close(self) -> None:
         """Close when what was written is out. Idempotent."""
         if self._socket is not None:
+            self.flush()
             self._resume()
             self._socket.close()
             self._watch_sending()
