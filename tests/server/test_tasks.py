@@ -163,6 +163,45 @@ class TestFirstStep:
         await turns()
         await tasks.close()
 
+    @pytest.mark.parametrize("waits", [False, True])
+    async def test_plain_factory(self, waits: bool) -> None:
+        """A factory that knows of no contexts makes tasks, too, each with a context of its own."""
+        tasks = await ready()
+        loop = asyncio.get_running_loop()
+        seen = []
+
+        async def handler() -> None:
+            seen.append(variable.get())
+            variable.set("mine")
+            if waits:
+                await asyncio.sleep(0)
+            seen.append(variable.get())
+
+        def factory(loop: asyncio.AbstractEventLoop, coro: Any) -> asyncio.Task[Any]:
+            return asyncio.Task(coro, loop=loop)
+
+        loop.set_task_factory(factory)
+        try:
+            for _ in range(2):
+                await begin(tasks, handler())
+                await turns()
+        finally:
+            loop.set_task_factory(None)
+        assert seen == ["new", "mine"] * 2
+        await tasks.close()
+
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks")
+    async def test_eager_factory(self) -> None:
+        """A handler that has ended at once needs no task, whoever made its task."""
+        tasks = await ready()
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - not in 3.11
+        try:
+            assert await begin(tasks, nothing()) is None
+        finally:
+            loop.set_task_factory(None)
+        await tasks.close()
+
     @kept_only
     async def test_interrupt(self) -> None:
         """Ctrl-C in a handler is no matter of the handler."""
@@ -466,6 +505,44 @@ class TestIdentity:
         assert called == [True]
         await tasks.close()
 
+    @pytest.mark.parametrize("waits", [False, True])
+    async def test_awaited(self, waits: bool) -> None:
+        """Who waits for the task of a handler that has ended gets its end, and no cancellation."""
+        tasks = await ready()
+        loop = asyncio.get_running_loop()
+        noted: asyncio.Future[asyncio.Task[None]] = loop.create_future()
+
+        async def handler() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            noted.set_result(task)
+            if waits:
+                await asyncio.sleep(0)
+
+        await begin(tasks, handler())
+        await (await noted)
+        await tasks.close()
+
+    @pytest.mark.parametrize("waits", [False, True])
+    async def test_name(self, waits: bool) -> None:
+        """The name that a handler gives its task is no other one's."""
+        tasks = await ready()
+        seen = []
+
+        async def handler() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            seen.append(task.get_name())
+            task.set_name("mine")
+            if waits:
+                await asyncio.sleep(0)
+
+        for _ in range(3):
+            await begin(tasks, handler())
+            await turns()
+        assert "mine" not in seen
+        await tasks.close()
+
     @kept_only
     @pytest.mark.parametrize("waits", [False, True])
     async def test_kept(self, waits: bool) -> None:
@@ -530,6 +607,26 @@ class TestClose:
             await begin(tasks, handler())
             await turns()
         assert seen == [True, True]
+        await tasks.close()
+
+    async def test_cancelled_just_before(self) -> None:
+        """Who cancels all tasks does not cancel a handler that begins in the same turn."""
+        tasks = await ready()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        seen = []
+
+        async def handler() -> None:
+            await asyncio.sleep(0)
+            seen.append(True)
+
+        def start() -> None:
+            for task in others:
+                task.cancel()
+            tasks.start(handler(), copy_context())
+
+        asyncio.get_running_loop().call_soon(start)
+        await turns()
+        assert seen == [True]
         await tasks.close()
 
     def test_forgotten(self) -> None:

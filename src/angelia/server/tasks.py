@@ -38,7 +38,7 @@ class FreshTasks:
     def start(self, handling: Handling, context: Context) -> asyncio.Task[None] | None:
         """Run `handling` in `context`: the task that goes on with it, None if it has ended."""
         if self._loop.get_task_factory() is not None:
-            return self._loop.create_task(handling, context=context)
+            return _made_by_factory(self._loop, handling, context)
         options: dict[str, Any] = {"eager_start": True}
         task = asyncio.Task(handling, loop=self._loop, context=context, **options)
         return None if task.done() else task
@@ -67,9 +67,13 @@ class KeptTasks:
     def start(self, handling: Handling, context: Context) -> asyncio.Task[None] | None:
         """Run `handling` in `context`: the task that goes on with it, None if it has ended."""
         loop, parked = self._loop, self._parked
-        custom = loop.get_task_factory() is not None
-        if custom or not parked:
-            if self.size < MAX_KEPT and not custom and not self._closed:
+        if loop.get_task_factory() is not None:
+            return _made_by_factory(loop, handling, context)
+        while parked and parked[-1].ends:
+            # It was cancelled while nothing ran in it, which has to hit no handler.
+            parked.pop()
+        if not parked:
+            if self.size < MAX_KEPT and not self._closed:
                 self.size += 1
                 _KeptTask(self, loop)
             return loop.create_task(handling, context=context)
@@ -102,10 +106,11 @@ class KeptTasks:
             and getweakrefcount(task) == 1
             and not task._callbacks
             and not task.cancelling()
+            and task.get_name() == kept.name
         ):
             parked.append(kept)
         else:
-            task.cancel()
+            kept.end()
         return None
 
     def park(self, kept: _KeptTask) -> bool:
@@ -134,7 +139,7 @@ class KeptTasks:
 class _KeptTask:
     """One of these tasks: parked, or going on with what a handler's first step has left."""
 
-    __slots__ = ("_loop", "_rest", "_tasks", "_waker", "task")
+    __slots__ = ("_loop", "_rest", "_tasks", "_waker", "name", "task")
 
     def __init__(self, tasks: KeptTasks, loop: asyncio.AbstractEventLoop) -> None:
         self._tasks = tasks
@@ -142,6 +147,17 @@ class _KeptTask:
         self._rest: tuple[Handling, Context, Any] | None = None
         self._waker: asyncio.Future[None] = loop.create_future()
         self.task = loop.create_task(self._run(), context=Context())
+        self.name = self.task.get_name()
+
+    @property
+    def ends(self) -> bool:
+        """Whether a parked task is to end without a handler."""
+        return self._waker.done()
+
+    def end(self) -> None:
+        """Let a parked task end, as one whose handler has ended."""
+        if not self._waker.done():
+            self._waker.set_result(None)
 
     def go_on(self, handling: Handling, context: Context, awaited: Any) -> None:
         """Let the task go on with `handling`, which waits for `awaited`."""
@@ -164,19 +180,20 @@ class _KeptTask:
                     if self._rest is None:
                         raise
                     cancelled = error
-                if self._rest is not None:
-                    rest, self._rest = _rest(*self._rest, cancelled), None
-                    # An error knows the frames that it comes through: these are not to know it.
-                    cancelled = None
-                    self._waker = self._loop.create_future()
-                    await rest
-                    del rest
+                if self._rest is None:
+                    return
+                rest, self._rest = _rest(*self._rest, cancelled), None
+                # An error knows the frames that it comes through: these are not to know it.
                 del cancelled
+                self._waker = self._loop.create_future()
+                await rest
+                del rest
                 if (
                     sys.getrefcount(task) != references
                     or getweakrefcount(task) != 1
                     or task._callbacks
                     or task.cancelling()
+                    or task.get_name() != self.name
                 ):
                     return
         finally:
@@ -225,6 +242,14 @@ def _rest(
                     del given
     except StopIteration:
         return
+
+
+def _made_by_factory(
+    loop: asyncio.AbstractEventLoop, handling: Handling, context: Context
+) -> asyncio.Task[None] | None:
+    # Not every factory takes a context. One that begins tasks at once may have ended this one.
+    task = context.run(loop.create_task, handling)
+    return None if task.done() else task
 
 
 HandlerTasks: TypeAlias = FreshTasks | KeptTasks
