@@ -975,3 +975,31 @@ class TestBeyondTheHandler:
                 wire.send(GET)
                 assert (await wire.answer()).body == b"hello"
         assert "no space is left" in caplog.text
+
+    async def test_released(self, caplog: pytest.LogCaptureFixture) -> None:
+        """What fails after its answer does no harm to the request that has its turn since."""
+        fails, begun, goes_on, failed = (asyncio.Event() for _ in range(4))
+
+        async def handler(request: Request) -> StreamResponse:
+            response = Response(text="hello")
+            if request.path == "/next":
+                begun.set()
+                await goes_on.wait()
+                return response
+            await response._answer(request)
+            request._exchange.answered()
+            await fails.wait()
+            failed.set()
+            raise ValueError("too late")
+
+        async with serving(handler) as server, connected(server) as wire:
+            wire.send(GET)
+            assert (await wire.answer()).status == 200
+            wire.send(b"GET /next HTTP/1.1\r\nHost: h\r\n\r\n")
+            await begun.wait()
+            fails.set()
+            await failed.wait()
+            await turns()
+            goes_on.set()
+            assert (await wire.answer()).status == 200
+        assert "too late" in caplog.text
