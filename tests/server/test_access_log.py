@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from pathlib import Path
 
 import pytest
 
 from angelia.server.access_log import DEFAULT_FORMAT, AccessLogger
+from angelia.server.files import FileResponse
 from angelia.server.request import Request
 from angelia.server.response import Response, StreamResponse
-from server.kit import ask, hello, serving
+from server.kit import ask, connected, hello, serving
 
 pytestmark = pytest.mark.deadline(15)
 
@@ -29,6 +32,46 @@ async def test_default(caplog: pytest.LogCaptureFixture) -> None:
     (line,) = await logged(caplog, DEFAULT_FORMAT, octets)
     assert line.startswith("127.0.0.1 [")
     assert line.endswith('] "GET /x?y HTTP/1.1" 200 8 "-" "me"')
+
+
+async def test_client_has_gone(caplog: pytest.LogCaptureFixture) -> None:
+    """Who has gone without waiting for the answer is named all the same."""
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def handler(request: Request) -> StreamResponse:
+        asked.set()
+        await request.wait_disconnected()
+        await go.wait()
+        return Response(text="x")
+
+    with caplog.at_level(logging.INFO, "angelia.access"):
+        async with serving(handler, access_log=AccessLogger(None, "%a %r")) as server:
+            async with connected(server) as wire:
+                wire.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+                await asked.wait()
+                wire.writer.transport.abort()
+            go.set()
+            await server.close()
+    lines = [r.getMessage() for r in caplog.records if r.name == "angelia.access"]
+    assert lines == ["127.0.0.1 GET / HTTP/1.1"]
+
+
+async def test_size_of_a_file(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    """What the system has sent counts as content."""
+    path = tmp_path / "f"
+    path.write_bytes(bytes(1234))
+
+    async def handler(request: Request) -> StreamResponse:
+        return FileResponse(path)
+
+    octets = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    with caplog.at_level(logging.INFO, "angelia.access"):
+        async with serving(handler, access_log=AccessLogger(None, "%s %b")) as server:
+            await ask(server, octets)
+            # The line is written when the file has been closed.
+            await server.close()
+    lines = [r.getMessage() for r in caplog.records if r.name == "angelia.access"]
+    assert lines == ["200 1234"]
 
 
 async def test_directives(caplog: pytest.LogCaptureFixture) -> None:

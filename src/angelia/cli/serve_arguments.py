@@ -97,7 +97,7 @@ def _parser(default_format: str) -> Parser:
     )
     add = parser.add_argument
     add("app", metavar="APP", nargs="?", help="what to serve, as module:name")
-    add("--directory", metavar="DIR", help="serve the files below DIR; no listings, no dot-dot")
+    add("--directory", metavar="DIR", help="serve the files below DIR, dotfiles too; no listings")
     add(
         "--interface",
         choices=("auto", "handler", "asgi", "wsgi"),

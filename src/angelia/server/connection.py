@@ -164,7 +164,7 @@ class ServerConnection(asyncio.Protocol):
         return self._socket
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What the transport knows; the addresses, once asked for, also when it is gone."""
+        """What the transport knows; the addresses of a request also when it is gone."""
         addresses = self._addresses
         if addresses is not None and name in addresses:
             return addresses[name]
@@ -247,6 +247,10 @@ class ServerConnection(asyncio.Protocol):
         return not self.core.closed and self.scheme == "http"
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        if self._exchange is not None:
+            # Whoever has gone has been here: the access log will ask.
+            for name in _ADDRESSES:
+                self.get_extra_info(name)
         self._socket = None
         self._begun = None
         self._clear_timer()

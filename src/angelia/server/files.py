@@ -192,7 +192,9 @@ class FileResponse(StreamResponse):
             return
         start = part.start
         if self._compressor is None:
-            start += await request._exchange.send_file(file, start, part.stop - start)
+            sent = await request._exchange.send_file(file, start, part.stop - start)
+            self.body_length += sent
+            start += sent
         loop = asyncio.get_running_loop()
         while start < part.stop:
             size = min(PIECE_SIZE, part.stop - start)
@@ -211,7 +213,8 @@ class Directory:
     - `index`: the name of the file that stands for a directory, None for no such file.
 
     Only GET and HEAD, else 405. Whatever is not a file below `root` is answered 404, whether it
-    exists or not; there are no listings. ValueError where `root` is no directory.
+    exists or not; there are no listings. A name that begins with a dot is one like others: keep
+    what is not for everybody outside of `root`. ValueError where `root` is no directory.
     """
 
     def __init__(
