@@ -33,6 +33,11 @@ async def answered(make: Any, octets: bytes = GET, *, head: bool = False) -> Ans
         return await ask(server, octets, head=head)
 
 
+async def pieces() -> AsyncIterator[bytes]:
+    yield b"hel"
+    yield b"lo"
+
+
 class TestFields:
     async def test_automatic(self) -> None:
         """Date, Server, length and type are there by themselves."""
@@ -161,6 +166,56 @@ class TestCookies:
 
 
 class TestContent:
+    @pytest.mark.parametrize("explicit", [False, True])
+    @pytest.mark.parametrize(
+        ("make", "length"),
+        [
+            (lambda: Response(text="hello"), "5"),
+            (lambda: Response(body=io.BytesIO(b"hello")), "5"),
+            (lambda: Response(body=pieces()), None),
+        ],
+    )
+    async def test_prepared(self, make: Any, length: str | None, explicit: bool) -> None:
+        """The head may go first: the content follows once, with write_eof() or the return."""
+
+        async def handler(request: Request) -> Response:
+            response: Response = make()
+            await response.prepare(request)
+            await response.prepare(request)
+            if explicit:
+                await response.write_eof()
+                await response.write_eof()
+            return response
+
+        answer = await answered(handler)
+        assert (answer.body, answer.headers.get("content-length")) == (b"hello", length)
+        answer = await answered(handler, HEAD, head=True)
+        assert (answer.body, answer.headers.get("content-length")) == (b"", length)
+
+    async def test_prepared_and_coded(self) -> None:
+        """Compression holds for that content, too."""
+
+        async def handler(request: Request) -> Response:
+            response = Response(text="hello")
+            response.enable_compression("gzip")
+            await response.prepare(request)
+            return response
+
+        answer = await answered(handler)
+        assert gzip.decompress(answer.body) == b"hello"
+
+    async def test_prepared_without_content(self) -> None:
+        """One that has none is written like a StreamResponse."""
+
+        async def handler(request: Request) -> Response:
+            response = Response()
+            await response.prepare(request)
+            await response.write(b"hel")
+            await response.write_eof(b"lo")
+            return response
+
+        assert (await answered(handler)).body == b"hello"
+
     async def test_head(self) -> None:
         """HEAD has the fields of GET and no content, streamed or not."""
 

@@ -562,7 +562,7 @@ class Response(StreamResponse):
     ValueError for both `body` and `text`, or a type given twice.
     """
 
-    __slots__ = ("_body", "_payload", "_type")
+    __slots__ = ("_body", "_payload", "_type", "_unsent")
 
     def __init__(
         self,
@@ -588,6 +588,8 @@ class Response(StreamResponse):
         self._payload: Payload | None = None
         self._body: bytes | bytearray | memoryview = b""
         self._type: str | None = None
+        # The head went out by `prepare`, and the content did not yet.
+        self._unsent = False
         if content_type is not None or charset is not None:
             self._set_type(content_type, charset, is_text=text is not None)
         if text is not None:
@@ -658,6 +660,37 @@ class Response(StreamResponse):
         self._check_new("body")
         self._payload = None
         self._set_text(text)
+
+    async def prepare(self, request: Request) -> None:
+        """Send the head alone; the content follows with `write_eof`, or the handler's return."""
+        if self._exchange is not None:
+            return
+        payload = self._payload
+        self._unsent = payload is not None or len(self._body) > 0
+        length = None
+        if self._unsent and self._coding is None:
+            length = _size(self._body) if payload is None else payload.size
+        self._begin(request, length)
+        await request._exchange.drain()
+
+    async def write_eof(
+        self, data: Buffer = b"", *, trailers: Mapping[str, str] | None = None
+    ) -> None:
+        """Send the content, and `data` behind it; otherwise as in `StreamResponse`."""
+        if self._unsent:
+            self._unsent = False
+            try:
+                if self._ended:
+                    # To HEAD, or with a status that has no content.
+                    return
+                if self._payload is None:
+                    await self.write(self._body)
+                else:
+                    await self._payload.write(_ResponseWriter(self))
+            finally:
+                if self._payload is not None:
+                    await self._payload.close()
+        await super().write_eof(data, trailers=trailers)
 
     async def _answer(self, request: Request) -> None:
         if self._exchange is not None:
