@@ -274,6 +274,7 @@ class TestHandshake:
     @pytest.mark.parametrize(
         "answer",
         [
+            b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno",
             # Bodies that never come to their end.
             b"HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nno",
             b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n",

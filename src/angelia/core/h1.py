@@ -190,7 +190,11 @@ class H1ClientConnection:
             writer = HeldWriter()
         self._method = method
         self._upgrade_asked = upgrade_asked
-        self._close_asked = not persistent(version.minor, tokens(special, "connection"))
+        # Who stands between may tunnel whatever comes after such a request: nothing of ours does,
+        # though the server declines.
+        self._close_asked = upgrade_asked or not persistent(
+            version.minor, tokens(special, "connection")
+        )
         self._outbox.append(wire)
         self._outbox += framed
         self._writer = None if end else writer
