@@ -85,6 +85,9 @@ cover: $(VENV)/.dev
 bench: | $(BIN)/python
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/run.py $(ARGS)
+	@test -n "$(ARGS)" || .venv-bench/bin/python benchmarks/idle_server.py
+	@test -n "$(ARGS)" || $(MAKE) --no-print-directory $(VENV)/.dev
+	@test -n "$(ARGS)" || $(BIN)/python benchmarks/programs.py
 
 clean:
 	rm -rf $(VENV) .venvs .venv-bench build dist docs/_build src/*.egg-info src/angelia/core/*.so .coverage*
