@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import struct
 from pathlib import Path
 
 import pytest
 
 from angelia.server.access_log import DEFAULT_FORMAT, AccessLogger
+from angelia.server.connection import ServerConnection
 from angelia.server.files import FileResponse
 from angelia.server.request import Request
 from angelia.server.response import Response, StreamResponse
@@ -37,10 +40,11 @@ async def test_default(caplog: pytest.LogCaptureFixture) -> None:
 async def test_client_has_gone(caplog: pytest.LogCaptureFixture) -> None:
     """Who has gone without waiting for the answer is named all the same."""
     asked, go = asyncio.Event(), asyncio.Event()
+    connections: list[ServerConnection] = []
 
     async def handler(request: Request) -> StreamResponse:
+        connections.append(request._exchange.connection)
         asked.set()
-        await request.wait_disconnected()
         await go.wait()
         return Response(text="x")
 
@@ -49,7 +53,14 @@ async def test_client_has_gone(caplog: pytest.LogCaptureFixture) -> None:
             async with connected(server) as wire:
                 wire.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
                 await asked.wait()
+                raw = wire.writer.get_extra_info("socket")
+                # A close that resets, so that nothing is left to answer.
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 wire.writer.transport.abort()
+            # Both ends share the loop: it has seen the reset by then.
+            for _ in range(200):
+                await asyncio.sleep(0)
+            assert not connections[0].is_open
             go.set()
             await server.close()
     lines = [r.getMessage() for r in caplog.records if r.name == "angelia.access"]

@@ -142,6 +142,23 @@ class _DataAction(argparse.Action):
         setattr(namespace, self.dest, collected)
 
 
+def _add_connection_arguments(parser: argparse.ArgumentParser) -> None:
+    """Who asks, and by which way: what requests and WebSockets share."""
+    add = parser.add_argument
+    add("-u", "--auth", "--user", dest="auth", metavar="USER:PASSWORD", help="Basic credentials")
+    add("-x", "--proxy", metavar="URL", help="by default what HTTP_PROXY and its kin say")
+    add("-k", "--insecure", action="store_true", help="accept any certificate")
+    add("--cacert", metavar="FILE", help="certificates (PEM) to trust instead of the system's")
+    add("--unix-socket", metavar="PATH", help="connect to a Unix socket")
+    add(
+        "--connect-timeout",
+        type=seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="for connecting to an address (30)",
+    )
+
+
 def _add_request_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("url", metavar="URL", help="what to ask for")
@@ -178,12 +195,8 @@ def _add_request_arguments(parser: argparse.ArgumentParser) -> None:
         help="a field of a multipart form; NAME=@FILE uploads a file, NAME=<FILE takes its text; "
         "';type=' and ';filename=' may follow",
     )
-    add("-u", "--auth", "--user", dest="auth", metavar="USER:PASSWORD", help="Basic credentials")
+    _add_connection_arguments(parser)
     add("--digest", action="store_true", help="use the credentials for Digest authentication")
-    add("-x", "--proxy", metavar="URL", help="by default what HTTP_PROXY and its kin say")
-    add("-k", "--insecure", action="store_true", help="accept any certificate")
-    add("--cacert", metavar="FILE", help="certificates (PEM) to trust instead of the system's")
-    add("--unix-socket", metavar="PATH", help="connect to a Unix socket")
     add(
         "-L",
         "--location",
@@ -194,13 +207,6 @@ def _add_request_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--no-follow", dest="follow", action="store_false", help="show redirects themselves")
     add("--max-redirects", type=count, default=10, metavar="N", help="10; 0 for no limit")
-    add(
-        "--connect-timeout",
-        type=seconds,
-        default=30.0,
-        metavar="SECONDS",
-        help="for connecting to an address (30)",
-    )
     add("-f", "--fail", action="store_true", help="exit with 1 for statuses of 400 or more")
     add("-s", "--silent", action="store_true", help="no progress and no hints")
     add("-S", "--show-error", action="store_true", dest="show_error", help="the default")
@@ -314,18 +320,7 @@ def _ws_parser() -> argparse.ArgumentParser:
     add("--compress", action="store_true", help="offer permessage-deflate")
     add("-b", "--binary", action="store_true", help="send binary messages")
     add("--max-size", type=size, default=0, metavar="SIZE", help="of a message; 0, any, by default")
-    add("-u", "--auth", "--user", dest="auth", metavar="USER:PASSWORD", help="Basic credentials")
-    add("-x", "--proxy", metavar="URL", help="by default what HTTP_PROXY and its kin say")
-    add("-k", "--insecure", action="store_true", help="accept any certificate")
-    add("--cacert", metavar="FILE", help="certificates (PEM) to trust instead of the system's")
-    add("--unix-socket", metavar="PATH", help="connect to a Unix socket")
-    add(
-        "--connect-timeout",
-        type=seconds,
-        default=30.0,
-        metavar="SECONDS",
-        help="for connecting to an address (30)",
-    )
+    _add_connection_arguments(parser)
     add("-s", "--silent", action="store_true", help="no hints")
     return parser
 
