@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from angelia.client.response import ClientResponse
 
 if TYPE_CHECKING:
     from angelia.client.session import ClientSession
 
-__all__ = ("RequestContext", "SessionRequestContext")
+__all__ = ("CallContext", "RequestContext", "SessionRequestContext")
+
+T = TypeVar("T")
 
 
-class RequestContext(Coroutine[Any, Any, ClientResponse]):
-    """What `ClientSession.get` and its relatives return: await it, or use it in ``async with``."""
+class CallContext(Coroutine[Any, Any, T]):
+    """A call that can be awaited like the coroutine that it is."""
 
-    __slots__ = ("_coro", "_response")
+    __slots__ = ("_coro",)
 
-    def __init__(self, coro: Coroutine[Any, Any, ClientResponse]) -> None:
+    def __init__(self, coro: Coroutine[Any, Any, T]) -> None:
         self._coro = coro
 
     def send(self, arg: Any) -> Any:
@@ -31,8 +33,14 @@ class RequestContext(Coroutine[Any, Any, ClientResponse]):
     def close(self) -> None:
         self._coro.close()
 
-    def __await__(self) -> Generator[Any, Any, ClientResponse]:
+    def __await__(self) -> Generator[Any, Any, T]:
         return self._coro.__await__()
+
+
+class RequestContext(CallContext[ClientResponse]):
+    """What `ClientSession.get` and its relatives return: await it, or use it in ``async with``."""
+
+    __slots__ = ("_response",)
 
     async def __aenter__(self) -> ClientResponse:
         response = self._response = await self._coro

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Generator, Iterable
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self
 
@@ -17,6 +17,7 @@ from multidict import CIMultiDict
 
 from angelia import hdrs
 from angelia.client.arguments import check_count
+from angelia.client.context import CallContext
 from angelia.client.response import ClientResponse
 from angelia.client.settings import copied_headers
 from angelia.client.timeouts import ClientWSTimeout
@@ -112,25 +113,10 @@ class ClientWebSocketResponse(WebSocketFace):
         await self.close()
 
 
-class WebSocketContext(Coroutine[Any, Any, ClientWebSocketResponse]):
+class WebSocketContext(CallContext[ClientWebSocketResponse]):
     """What `ClientSession.ws_connect` returns: await it, or use it in ``async with``."""
 
-    __slots__ = ("_coro", "_ws")
-
-    def __init__(self, coro: Coroutine[Any, Any, ClientWebSocketResponse]) -> None:
-        self._coro = coro
-
-    def send(self, arg: Any) -> Any:
-        return self._coro.send(arg)
-
-    def throw(self, *args: Any) -> Any:
-        return self._coro.throw(*args)
-
-    def close(self) -> None:
-        self._coro.close()
-
-    def __await__(self) -> Generator[Any, Any, ClientWebSocketResponse]:
-        return self._coro.__await__()
+    __slots__ = ("_ws",)
 
     async def __aenter__(self) -> ClientWebSocketResponse:
         self._ws = await self._coro
