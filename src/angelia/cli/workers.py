@@ -19,15 +19,9 @@ from gunicorn.errors import HaltServer
 from angelia.cli.exits import ExitCode, UsageError
 from angelia.cli.listening import Listening
 from angelia.cli.output import Output
-from angelia.cli.serve import (
-    access_logger,
-    configure_access_log,
-    hosted,
-    load,
-    loop_factory,
-    tell,
-)
+from angelia.cli.serve_application import hosted, load
 from angelia.cli.serve_arguments import ServeOptions
+from angelia.cli.serve_parts import access_logger, configure_access_log, loop_factory, tell
 from angelia.hosting.gunicorn import HandlerWorker
 
 __all__ = ("run_workers",)
