@@ -142,6 +142,33 @@ class _DataAction(argparse.Action):
         setattr(namespace, self.dest, collected)
 
 
+def _add_header_argument(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument(
+        "-H",
+        "--header",
+        dest="headers",
+        metavar="NAME:VALUE",
+        action="append",
+        default=[],
+        help=text,
+    )
+
+
+def _add_timeout_argument(
+    parser: argparse.ArgumentParser, default: float | None, text: str
+) -> None:
+    parser.add_argument(
+        "-m",
+        "--timeout",
+        "--max-time",
+        dest="timeout",
+        type=seconds,
+        default=default,
+        metavar="SECONDS",
+        help=text,
+    )
+
+
 def _add_connection_arguments(parser: argparse.ArgumentParser) -> None:
     """Who asks, and by which way: what requests and WebSockets share."""
     add = parser.add_argument
@@ -163,14 +190,8 @@ def _add_request_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("url", metavar="URL", help="what to ask for")
     add("-X", "--request", dest="method", metavar="METHOD", help="GET, or POST if there is a body")
-    add(
-        "-H",
-        "--header",
-        dest="headers",
-        metavar="NAME:VALUE",
-        action="append",
-        default=[],
-        help="a field to send; 'Name:' leaves an automatic one out, 'Name;' sends it empty",
+    _add_header_argument(
+        parser, "a field to send; 'Name:' leaves an automatic one out, 'Name;' sends it empty"
     )
     add(
         "-d",
@@ -218,20 +239,10 @@ def _fetch_parser(version: str) -> argparse.ArgumentParser:
         prog="angelia",
         description="Make an HTTP request and show the response.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     _add_request_arguments(parser)
     add = parser.add_argument
-    add(
-        "-m",
-        "--timeout",
-        "--max-time",
-        dest="timeout",
-        type=seconds,
-        metavar="SECONDS",
-        help="for everything; by default there is none",
-    )
+    _add_timeout_argument(parser, None, "for everything; by default there is none")
     add("-v", "--verbose", action="store_true", help="show requests, redirects and timings")
     add("-i", "--include", action="store_true", help="write the head to standard output, always")
     add("-o", "--output", metavar="FILE", help="save the body; FILE changes only when all has come")
@@ -251,8 +262,6 @@ def _load_parser() -> argparse.ArgumentParser:
         prog="angelia load",
         description="Send many requests and measure them.",
         epilog=_LOAD_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     _add_request_arguments(parser)
     add = parser.add_argument
@@ -273,16 +282,7 @@ def _load_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="how many at a time (10)",
     )
-    add(
-        "-m",
-        "--timeout",
-        "--max-time",
-        dest="timeout",
-        type=seconds,
-        default=30.0,
-        metavar="SECONDS",
-        help="for each request (30)",
-    )
+    _add_timeout_argument(parser, 30.0, "for each request (30)")
     return parser
 
 
@@ -291,22 +291,12 @@ def _ws_parser() -> argparse.ArgumentParser:
         prog="angelia ws",
         description="Talk over a WebSocket: each line that is typed, or read, is a message.",
         epilog=_WS_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("url", metavar="URL", nargs="?", default="", help="ws, wss, http or https")
     add("--listen", type=port, metavar="PORT", help="be a server that sends back what it gets")
     add("--host", default="127.0.0.1", help="where to listen (127.0.0.1)")
-    add(
-        "-H",
-        "--header",
-        dest="headers",
-        metavar="NAME:VALUE",
-        action="append",
-        default=[],
-        help="a field of the handshake",
-    )
+    _add_header_argument(parser, "a field of the handshake")
     add("--origin", help="the Origin field")
     add(
         "--protocol",
@@ -329,7 +319,6 @@ def _demo_parser() -> argparse.ArgumentParser:
     return Parser(
         prog="angelia demo",
         description="Do what client and server do, both in this process. Needs no network.",
-        allow_abbrev=False,
     )
 
 

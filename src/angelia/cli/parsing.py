@@ -20,7 +20,23 @@ _UNITS: Final = {"": 0, "k": 10, "m": 20, "g": 30}
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises instead of ending the process; prints nothing for an error."""
+    """Raises instead of ending the process; prints nothing for an error.
+
+    Options cannot be abbreviated: a script must not change its meaning when an option is added.
+    `epilog` is printed line by line as it is.
+    """
+
+    def __init__(
+        self, prog: str, description: str, *, usage: str | None = None, epilog: str | None = None
+    ) -> None:
+        super().__init__(
+            prog=prog,
+            usage=usage,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}\n{self.format_usage().strip()}")

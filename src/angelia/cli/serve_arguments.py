@@ -5,7 +5,6 @@ Owns: the parser, its help, which options exclude each other. Opens nothing and 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -92,8 +91,6 @@ def _parser(default_format: str) -> Parser:
         usage="angelia serve [options] (APP | --directory DIR)",
         description="Serve an application, or the files of a directory.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("app", metavar="APP", nargs="?", help="what to serve, as module:name")
