@@ -54,7 +54,7 @@ autobahn: $(VENV)/.dev
 	$(BIN)/python tests/autobahn/run.py $(ARGS) || test $$? -eq 77
 
 browser: $(VENV)/.dev
-	ANGELIA_REQUIRE_PEERS=1 ANGELIA_BROWSER=1 $(BIN)/python -m pytest tests/peers/test_browser.py
+	ANGELIA_REQUIRE_PEERS=1 $(BIN)/python -m pytest tests/peers/test_browser.py
 
 lint: $(VENV)/.dev types
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-__all__ = ("LOOPBACK", "PASSWORD", "USER", "Process", "free_port")
+__all__ = ("LOOPBACK", "PASSWORD", "POLL_INTERVAL", "UNLIMITED", "USER", "Process", "free_port")
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -35,6 +35,10 @@ PORTS: Final = range(20_000, 32_000)
 # Starting takes a second or two; on a busy machine, more. It only bounds the wait for a failure.
 START_TIMEOUT: Final = 60.0
 POLL_INTERVAL: Final = 0.02
+
+# Before the command of a program that sets more addresses aside than `ulimit -v` may allow: it and
+# its children have no such limit, everybody else keeps theirs.
+UNLIMITED: Final = ("prlimit", "--as=unlimited", "--")
 
 _random = random.Random(os.getpid() ^ time.monotonic_ns())
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import angelia
-from peers.process import LOOPBACK, Process
+from peers.process import LOOPBACK, POLL_INTERVAL, UNLIMITED, Process
 
 # A browser starts within seconds, or within many on a busy machine; `Process` bounds it first.
 pytestmark = pytest.mark.deadline(120)
@@ -123,27 +127,55 @@ class Site:
         self.ends["echo"] = ws.close_code
 
 
-@pytest.mark.skipif(
-    "ANGELIA_BROWSER" not in os.environ, reason="a browser is asked for by `make browser`"
-)
-async def test_chromium(require_peer: Any, tmp_path: Path) -> None:
+def processes_of(directory: str) -> list[int]:
+    """The processes that have this home, wherever in the tree of processes they are."""
+    mark, found = f"HOME={directory}".encode(), []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue  # It has ended, or is somebody else's.
+    return found
+
+
+def stop(browser: Process, directory: str) -> None:
+    """End the browser, those of its processes too that left its group, and see them gone."""
+    browser.stop()
+    while processes := processes_of(directory):
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(POLL_INTERVAL)
+
+
+async def visit(program: list[str], url: str, site: Site) -> None:
+    """Open the page, wait for its report, and leave nothing of the browser but that."""
+    with tempfile.TemporaryDirectory(prefix="angelia-browser-") as directory:
+        browser = Process(
+            [*program, *FLAGS, f"--user-data-dir={directory}/profile", url],
+            log=Path(directory, "log"),
+            ready=site.reported.is_set,
+            environ={"HOME": directory, "TMPDIR": directory},
+        )
+        try:
+            # It is "ready" with its report; a browser that ends before that fails, with its log.
+            await asyncio.to_thread(browser.__enter__)
+        finally:
+            await asyncio.to_thread(stop, browser, directory)
+
+
+async def test_chromium(require_peer: Any) -> None:
     """Text, octets, compression, Pings, every kind of end, and pages from elsewhere refused."""
-    # The browser sets a terabyte of addresses aside, whatever limit there is for us.
-    program = [require_peer("prlimit"), "--as=unlimited", "--", require_peer("chromium")]
+    # The browser sets a terabyte of addresses aside.
+    require_peer(UNLIMITED[0])
+    program = [*UNLIMITED, require_peer("chromium")]
     site = Site()
     async with angelia.Server(site) as server, angelia.Server(site) as elsewhere:
         await server.start(LOOPBACK, 0)
         await elsewhere.start(LOOPBACK, 0)
         url = f"http://{LOOPBACK}:{server.port}/#{LOOPBACK}:{elsewhere.port}"
-        browser = Process(
-            [*program, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", url],
-            log=tmp_path / "log",
-            ready=site.reported.is_set,
-            environ={"HOME": str(tmp_path)},
-        )
-        # It is "ready" with its report; a browser that ends before that fails, with its log.
-        await asyncio.to_thread(browser.__enter__)
-        await asyncio.to_thread(browser.stop)
+        await visit(program, url, site)
     echo = site.report.pop("echo")
     protocol, extensions, *same = echo["seen"]
     assert protocol == "echo"
