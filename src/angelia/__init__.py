@@ -95,14 +95,9 @@ from angelia.errors import (
     WSServerHandshakeError,
 )
 from angelia.net.addresses import AddrInfoType, SocketFactoryType
-from angelia.net.connector import (
-    BaseConnector,
-    Connection,
-    ConnectorStats,
-    NamedPipeConnector,
-    TCPConnector,
-    UnixConnector,
-)
+from angelia.net.connection import Connection
+from angelia.net.connector import BaseConnector, ConnectorStats
+from angelia.net.connector_kinds import NamedPipeConnector, TCPConnector, UnixConnector
 from angelia.net.forms import FormData
 from angelia.net.multipart import BodyPartReader, MultipartReader, MultipartWriter
 from angelia.net.payload import (

@@ -45,24 +45,26 @@ def test_names_that_only_look_like_ours() -> None:
     assert lines(user.use) == ["<angelia_plugin>"]
 
 
-LIBRARY = """
-class Base:
-    def __init__(self): warn(self)
-class Derived(Base):
-    def __init__(self): super().__init__()
-"""
+def derived() -> type:
+    """A class of the library whose base class, in another module, was given a loop."""
+    base = in_module(
+        "angelia.things",
+        "class Base:\n    def __init__(self): warn(self)",
+        warn=warn_loop_argument,
+    )
+    source = "class Derived(Base):\n    def __init__(self): super().__init__()"
+    made: type = in_module("angelia.kinds", source, Base=base.Base).Derived
+    return made
 
 
 def test_loop_of_a_user() -> None:
     """Whoever makes the object is told, not the constructors in between."""
-    library = in_module("angelia.things", LIBRARY, warn=warn_loop_argument)
-    user = in_module("program", "def use(): return make()", make=library.Derived)
+    user = in_module("program", "def use(): return make()", make=derived())
     assert lines(user.use) == ["<program>"]
 
 
 def test_loop_that_the_library_hands_on() -> None:
     """What the library itself makes with a loop is not the user's affair."""
-    library = in_module("angelia.things", LIBRARY, warn=warn_loop_argument)
-    other = in_module("angelia.other", "def use(): return make()", make=library.Derived)
+    other = in_module("angelia.other", "def use(): return make()", make=derived())
     user = in_module("program", "def use(): return inner()", inner=other.use)
     assert lines(user.use) == []

@@ -15,13 +15,9 @@ from angelia.errors import (
     PoolTimeoutError,
     ServerDisconnectedError,
 )
-from angelia.net.connector import (
-    BaseConnector,
-    Connection,
-    NamedPipeConnector,
-    TCPConnector,
-    UnixConnector,
-)
+from angelia.net.connection import Connection
+from angelia.net.connector import BaseConnector
+from angelia.net.connector_kinds import NamedPipeConnector, TCPConnector, UnixConnector
 from connector_kit import (
     Broken,
     Clock,
@@ -555,56 +551,3 @@ class TestLost:
             trace.go_on.set()
             (await task).release()
             assert server.connections == 2
-
-
-@both_loops
-class TestConnection:
-    async def test_attributes(self) -> None:
-        """A connection shows its transport while it is its holder's, and no longer."""
-        async with RawServer(hold) as server, TCPConnector() as connector:
-            connection = await connector.connect(ask(server.port))
-            assert repr(connection) == f"<Connection 127.0.0.1:{server.port}>"
-            assert not connection.closed
-            assert connection.protocol is not None
-            assert connection.transport is connection.protocol.socket_transport
-            assert connection.transport is not None
-            assert connection.transport.get_extra_info("peername")[1] == server.port
-            with pytest.warns(DeprecationWarning, match="loop") as caught:
-                assert connection.loop is asyncio.get_running_loop()
-            assert caught[0].filename == __file__
-            connection.release()
-            assert [connection.closed, connection.transport, connection.protocol] == [
-                True,
-                None,
-                None,
-            ]
-
-    @pytest.mark.parametrize("end", ["close", "release"])
-    async def test_twice(self, end: str) -> None:
-        """Whatever is called first counts; callbacks run once."""
-        called: list[str] = []
-        async with RawServer(hold) as server, TCPConnector() as connector:
-            connection = await connector.connect(ask(server.port))
-            connection.add_callback(lambda: called.append("first"))
-            connection.add_callback(lambda: called.append("second"))
-            getattr(connection, end)()
-            connection.release()
-            connection.close()
-            assert called == ["first", "second"]
-            assert figures(connector) == (int(end == "release"), 0, 0, 0)
-
-    async def test_lost(self) -> None:
-        """One that the peer closes is closed, and takes no slot any more."""
-        leave = asyncio.Event()
-
-        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await leave.wait()
-
-        async with RawServer(script) as server, TCPConnector() as connector:
-            connection = await connector.connect(ask(server.port))
-            leave.set()
-            assert await settled(lambda: connection.closed)
-            assert await settled(lambda: connection.transport is None)
-            assert figures(connector) == (0, 0, 0, 0)
-            connection.release()
-            assert figures(connector) == (0, 0, 0, 0)

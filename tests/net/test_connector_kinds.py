@@ -17,7 +17,7 @@ from angelia.errors import (
     UnixClientConnectorError,
 )
 from angelia.net.addresses import AddrInfoType
-from angelia.net.connector import (
+from angelia.net.connector_kinds import (
     NamedPipeConnector,
     TCPConnector,
     UnixConnector,

@@ -18,7 +18,7 @@ from yarl import URL
 from angelia.errors import (
     ClientConnectionError,
 )
-from angelia.net.connector import (
+from angelia.net.connector_kinds import (
     TCPConnector,
 )
 from connector_kit import (

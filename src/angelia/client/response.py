@@ -38,7 +38,7 @@ from angelia.errors import (
     ClientResponseError,
     ContentTypeError,
 )
-from angelia.net.connector import Connection
+from angelia.net.connection import Connection
 from angelia.net.exchange import Exchange
 from angelia.net.streams import StreamReader
 from angelia.net.timings import Timings

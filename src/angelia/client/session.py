@@ -84,7 +84,8 @@ from angelia.errors import (
     TooManyRedirects,
     TotalTimeoutError,
 )
-from angelia.net.connector import HTTP_SCHEMES, BaseConnector, TCPConnector
+from angelia.net.connector import HTTP_SCHEMES, BaseConnector
+from angelia.net.connector_kinds import TCPConnector
 from angelia.net.deadlines import Deadline
 from angelia.net.exchange import Exchange
 from angelia.net.payload import JsonPayload

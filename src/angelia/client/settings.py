@@ -44,7 +44,8 @@ from angelia.core.interface import HttpVersion, HttpVersion11
 from angelia.core.patterns import lazy
 from angelia.errors import InvalidURL
 from angelia.net.addresses import check_port
-from angelia.net.connector import BaseConnector, TCPConnector
+from angelia.net.connector import BaseConnector
+from angelia.net.connector_kinds import TCPConnector
 from angelia.net.deadlines import Deadlines
 from angelia.net.exchange import ExchangeOptions
 from angelia.net.streams import StreamReader

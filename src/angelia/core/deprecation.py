@@ -22,6 +22,13 @@ def _module(frame: FrameType) -> str:
     return f"{frame.f_globals.get('__name__', '')}."
 
 
+def _constructs(frame: FrameType, owner: Any) -> bool:
+    """Whether one of our constructors runs there, for `owner`."""
+    if frame.f_code.co_name != "__init__" or not _module(frame).startswith(_OURS):
+        return False
+    return frame.f_locals.get("self") is owner
+
+
 def warn_deprecated(message: str) -> None:
     """Warn the nearest caller that is no part of the library."""
     level = 2
@@ -34,11 +41,10 @@ def warn_deprecated(message: str) -> None:
 
 def warn_loop_argument(owner: Any) -> None:
     """Warn whoever gave an event loop to the constructor of `owner`, but not the library itself."""
-    module = _module(sys._getframe(1))
     level = 2
     frame = sys._getframe(1)
     # Constructors of base classes are called by those of their subclasses.
-    while _module(frame) == module and frame.f_back is not None:
+    while _constructs(frame, owner) and frame.f_back is not None:
         frame = frame.f_back
         level += 1
     if _module(frame).startswith(_OURS):

@@ -1,7 +1,8 @@
-"""BaseConnector and its kinds: connections for requests, kept for the next ones.
+"""BaseConnector: connections for requests, kept for the next ones.
 
 Owns: the public face of it all, how a request waits, and the dials. The pool decides, the keeper
-looks after what the pool holds, the dialler connects; this module carries one to the other.
+looks after what the pool holds, the kinds of connectors connect; this module carries one to the
+other.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import asyncio
 import functools
 import math
 import select
-import socket
 import sys
 import traceback
 import warnings
@@ -18,33 +18,30 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-from angelia.core.deprecation import warn_deprecated, warn_loop_argument
+from angelia.core.deprecation import warn_loop_argument
 from angelia.errors import (
     ConnectionTimeoutError,
     PoolTimeoutError,
     ServerDisconnectedError,
 )
+from angelia.net.connection import Connection
 from angelia.net.connection_key import ConnectionKey
 from angelia.net.deadlines import Deadline
-from angelia.net.dial import Dialer, SocketFactoryType, dial_pipe, dial_unix
 from angelia.net.keeper import Keeper, connector_closed
-from angelia.net.resolver import AbstractResolver, ResolveResult
-from angelia.net.timings import DialTimings
-from angelia.net.tls import SSLArgument, check_ssl_argument, merge_ssl_arguments
+from angelia.net.tls import SSLArgument
 from angelia.net.transport import Transport, WriteBatch, transport_class
 from angelia.net.waiting import Waiter
 
 if TYPE_CHECKING:
-    import ssl as _ssl
+    pass
 
 __all__ = (
     "HTTP_SCHEMES",
+    "UNSET",
     "BaseConnector",
-    "Connection",
+    "ConnectRequest",
+    "ConnectTimeouts",
     "ConnectorStats",
-    "NamedPipeConnector",
-    "TCPConnector",
-    "UnixConnector",
 )
 
 # Idle connections are kept this long; many servers close after 5 to 75 seconds.
@@ -64,12 +61,14 @@ READ_TURNS: Final = 3
 HTTP_SCHEMES: Final = frozenset({"http", "https", "ws", "wss"})
 
 
-class _Unset:
+class Unset:
+    """The type of `UNSET`: an argument that was not given, where None means something."""
+
     def __repr__(self) -> str:
         return "<unset>"
 
 
-_UNSET: Final = _Unset()
+UNSET: Final = Unset()
 
 
 class ConnectRequest(Protocol):
@@ -120,101 +119,6 @@ class _Demand:
             await queued
             for trace in self.traces:
                 await trace.send_connection_queued_end()
-
-
-class Connection:
-    """A connection that its holder may use alone until `release` or `close`.
-
-    `transport` is the event loop's transport, None once the connection is lost or given back.
-    """
-
-    __slots__ = (
-        "__weakref__",
-        "_callbacks",
-        "_connector",
-        "_key",
-        "_protocol",
-        "_source",
-        "_source_traceback",
-    )
-
-    def __init__(
-        self, connector: BaseConnector, key: ConnectionKey, protocol: Transport, source: Any = None
-    ) -> None:
-        self._connector = connector
-        self._key = key
-        self._protocol: Transport | None = protocol
-        self._callbacks: list[Callable[[], None]] = []
-        # Whoever owns the use of the connection, if it is not this object.
-        self._source = source
-        self._source_traceback: traceback.StackSummary | None = None
-        if source is None and protocol.loop.get_debug():
-            self._source_traceback = traceback.extract_stack(sys._getframe(1))
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._key.host}:{self._key.port}>"
-
-    def __del__(self) -> None:
-        protocol = getattr(self, "_protocol", None)
-        if protocol is None or self._source is not None or not protocol.is_open:
-            return
-        place = ""
-        if self._source_traceback is not None:
-            place = f", made at\n{''.join(self._source_traceback.format())}"
-        warnings.warn(
-            f"Unclosed connection {self!r}{place}", ResourceWarning, source=self, stacklevel=2
-        )
-        if not protocol.loop.is_closed():
-            # Or its slot would be taken for ever.
-            protocol.loop.call_soon_threadsafe(protocol.abort)
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop. Deprecated."""
-        warn_deprecated("connection.loop is deprecated")
-        return self._connector._loop
-
-    @property
-    def transport(self) -> asyncio.Transport | None:
-        """The event loop's transport."""
-        protocol = self.protocol
-        return None if protocol is None else protocol.socket_transport
-
-    @property
-    def protocol(self) -> Transport | None:
-        """The protocol that reads and writes."""
-        if self._source is not None and self._source.ended:
-            return None
-        return self._protocol
-
-    @property
-    def closed(self) -> bool:
-        """Whether the connection was closed, released or lost."""
-        protocol = self.protocol
-        return protocol is None or not protocol.is_open
-
-    def add_callback(self, callback: Callable[[], None]) -> None:
-        """Call `callback` when the connection is released or closed."""
-        self._callbacks.append(callback)
-
-    def close(self) -> None:
-        """Close the socket. Idempotent."""
-        self._give(reuse=False)
-
-    def release(self) -> None:
-        """Give the connection back for reuse. Idempotent."""
-        self._give(reuse=True)
-
-    def _give(self, *, reuse: bool) -> None:
-        protocol, self._protocol = self._protocol, None
-        callbacks, self._callbacks = self._callbacks, []
-        if protocol is not None:
-            if self._source is not None:
-                self._source.close()
-            else:
-                self._connector._keeper.release(protocol, reuse=reuse)
-        for callback in callbacks:
-            callback()
 
 
 class ConnectorStats:
@@ -277,16 +181,16 @@ class BaseConnector:
     def __init__(
         self,
         *,
-        keepalive_timeout: float | object | None = _UNSET,
+        keepalive_timeout: float | object | None = UNSET,
         force_close: bool = False,
         limit: int | None = 100,
         limit_per_host: int | None = 0,
         enable_cleanup_closed: bool = False,
         loop: asyncio.AbstractEventLoop | None = None,
         timeout_ceil_threshold: float = 5,
-        ssl_shutdown_timeout: float | object | None = _UNSET,
+        ssl_shutdown_timeout: float | object | None = UNSET,
     ) -> None:
-        if force_close and keepalive_timeout is not None and keepalive_timeout is not _UNSET:
+        if force_close and keepalive_timeout is not None and keepalive_timeout is not UNSET:
             raise ValueError("keepalive_timeout cannot be set if force_close is True")
         if loop is not None:
             warn_loop_argument(self)
@@ -306,7 +210,7 @@ class BaseConnector:
             else DEFAULT_CLOSE_TIMEOUT
         )
         self._keeper = Keeper(
-            self,
+            self._run_dial,
             self._loop,
             limit=limit or 0,
             limit_per_host=limit_per_host or 0,
@@ -466,6 +370,10 @@ class BaseConnector:
             if new and not self._closed:
                 raise ServerDisconnectedError
 
+    def take_back(self, transport: Transport, *, reuse: bool) -> None:
+        """A connection that was lent by `connect` is not needed any more."""
+        self._keeper.release(transport, reuse=reuse)
+
     async def _let_loop_read(self, transport: Transport) -> None:
         """Let the event loop see what came while nobody looked, before anything is sent."""
         try:
@@ -547,8 +455,8 @@ class BaseConnector:
 
     # --- dialling ------------------------------------------------------------------------------
 
-    async def run_dial(self, waiter: Waiter) -> None:
-        """Make a connection for `waiter`, or whoever waits then; for the keeper."""
+    async def _run_dial(self, waiter: Waiter) -> None:
+        """Make a connection for `waiter`, or whoever waits then."""
         traces_wanted = not waiter.future.done()
         try:
             transport = await self._dial(waiter.key, waiter.request, tell=traces_wanted)
@@ -636,215 +544,3 @@ def _has_news(transport: Transport) -> bool:
         poll.register(sock.fileno(), select.POLLIN)
         return bool(poll.poll(0))
     return bool(select.select([sock.fileno()], [], [], 0)[0])
-
-
-class TCPConnector(BaseConnector):
-    """Connections over TCP, plain or with TLS, direct or through proxies.
-
-    Besides the parameters of `BaseConnector`:
-
-    - `ssl`: True for default verification, False for none, an `ssl.SSLContext` or a `Fingerprint`;
-      `verify_ssl`, `ssl_context` and `fingerprint` are its deprecated forms;
-    - `use_dns_cache`, `ttl_dns_cache` (seconds, 10 by default, None for ever),
-      `dns_cache_max_size`;
-    - `resolver`: an `AbstractResolver`; one that is given is not closed by the connector;
-    - `family`: `socket.AF_INET` or `AF_INET6` for only one of them;
-    - `local_addr`: ``(host, port)`` to connect from;
-    - `happy_eyeballs_delay`: seconds between attempts at several addresses (RFC 8305), None to try
-      them one after the other; `interleave`: the First Address Family Count;
-    - `socket_factory`: makes the socket from an address tuple as `socket.getaddrinfo` gives it;
-    - `ssl_shutdown_timeout`: seconds that `close` waits for TLS goodbyes;
-    - `proxy_ssl`: as `ssl`, for proxies that are reached with TLS; ours.
-    """
-
-    allowed_schemes = HTTP_SCHEMES | {"tcp"}
-
-    def __init__(
-        self,
-        *,
-        verify_ssl: bool = True,
-        fingerprint: bytes | None = None,
-        use_dns_cache: bool = True,
-        ttl_dns_cache: int | None = 10,
-        dns_cache_max_size: int = 1000,
-        family: int = 0,
-        ssl_context: _ssl.SSLContext | None = None,
-        ssl: SSLArgument | None = True,
-        local_addr: tuple[str, int] | None = None,
-        resolver: AbstractResolver | None = None,
-        keepalive_timeout: float | object | None = _UNSET,
-        force_close: bool = False,
-        limit: int | None = 100,
-        limit_per_host: int | None = 0,
-        enable_cleanup_closed: bool = False,
-        loop: asyncio.AbstractEventLoop | None = None,
-        timeout_ceil_threshold: float = 5,
-        happy_eyeballs_delay: float | None = 0.25,
-        interleave: int | None = None,
-        socket_factory: SocketFactoryType | None = None,
-        ssl_shutdown_timeout: float | object | None = _UNSET,
-        proxy_ssl: SSLArgument | None = True,
-    ) -> None:
-        super().__init__(
-            keepalive_timeout=keepalive_timeout,
-            force_close=force_close,
-            limit=limit,
-            limit_per_host=limit_per_host,
-            enable_cleanup_closed=enable_cleanup_closed,
-            loop=loop,
-            timeout_ceil_threshold=timeout_ceil_threshold,
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
-        )
-        self._ssl = merge_ssl_arguments(
-            ssl, None if verify_ssl else False, ssl_context, fingerprint
-        )
-        self._dialer = Dialer(
-            resolver=resolver,
-            family=socket.AddressFamily(family),
-            local_addr=local_addr,
-            socket_factory=socket_factory,
-            happy_eyeballs_delay=happy_eyeballs_delay,
-            interleave=interleave,
-            use_dns_cache=use_dns_cache,
-            ttl_dns_cache=ttl_dns_cache,
-            dns_cache_max_size=dns_cache_max_size,
-            ssl_shutdown_timeout=self._close_timeout,
-            proxy_ssl=check_ssl_argument(proxy_ssl),
-        )
-
-    @property
-    def ssl(self) -> SSLArgument:
-        """The TLS settings of requests that have none of their own."""
-        return self._ssl
-
-    @property
-    def family(self) -> int:
-        """The family of sockets, `socket.AF_UNSPEC` for both."""
-        return self._dialer.family
-
-    @property
-    def use_dns_cache(self) -> bool:
-        """Whether looked-up addresses are kept."""
-        return self._dialer.use_dns_cache
-
-    dns_cache = use_dns_cache
-
-    @property
-    def cached_hosts(self) -> Mapping[tuple[str, int], Sequence[ResolveResult]]:
-        """The kept addresses by host and port."""
-        return MappingProxyType(self._dialer.cached_hosts)
-
-    def clear_dns_cache(self, host: str | None = None, port: int | None = None) -> None:
-        """Forget the addresses of one host and port, or all; ValueError for only one of the two."""
-        if (host is None) != (port is None):
-            raise ValueError("either both host and port or none of them are allowed")
-        self._dialer.clear_dns_cache(host, port)
-
-    async def _create_connection(
-        self, req: ConnectRequest, traces: Sequence[Any], timeout: Any
-    ) -> Transport:
-        timings = DialTimings()
-        sock_connect = None if timeout is None else timeout.sock_connect or None
-        _, protocol = await self._dialer.dial(
-            req.connection_key,
-            self._transport_factory(req.connection_key),
-            sock_connect=sock_connect,
-            traces=traces,
-            timings=timings,
-        )
-        if not isinstance(protocol, Transport):
-            raise TypeError(f"the dialler made {protocol!r}")
-        protocol.timings = timings
-        return protocol
-
-    async def _close_resources(self) -> None:
-        await self._dialer.close()
-
-
-class UnixConnector(BaseConnector):
-    """Connections over the Unix socket at `path`, whatever host a URL names."""
-
-    allowed_schemes = HTTP_SCHEMES | {"unix"}
-
-    def __init__(
-        self,
-        path: str,
-        force_close: bool = False,
-        keepalive_timeout: float | object | None = _UNSET,
-        limit: int | None = 100,
-        limit_per_host: int | None = 0,
-        loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(
-            force_close=force_close,
-            keepalive_timeout=keepalive_timeout,
-            limit=limit,
-            limit_per_host=limit_per_host,
-            loop=loop,
-        )
-        self._path = path
-
-    @property
-    def path(self) -> str:
-        """The socket's path."""
-        return self._path
-
-    async def _create_connection(
-        self, req: ConnectRequest, traces: Sequence[Any], timeout: Any
-    ) -> Transport:
-        timings = DialTimings()
-        _, protocol = await dial_unix(
-            self._path,
-            req.connection_key,
-            self._transport_factory(req.connection_key),
-            sock_connect=None if timeout is None else timeout.sock_connect or None,
-            timings=timings,
-        )
-        if not isinstance(protocol, Transport):
-            raise TypeError(f"the dialler made {protocol!r}")
-        protocol.timings = timings
-        return protocol
-
-
-class NamedPipeConnector(BaseConnector):
-    """Connections over a named pipe of Windows; needs its proactor event loop."""
-
-    allowed_schemes = HTTP_SCHEMES | {"npipe"}
-
-    def __init__(
-        self,
-        path: str,
-        force_close: bool = False,
-        keepalive_timeout: float | object | None = _UNSET,
-        limit: int | None = 100,
-        limit_per_host: int | None = 0,
-        loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(
-            force_close=force_close,
-            keepalive_timeout=keepalive_timeout,
-            limit=limit,
-            limit_per_host=limit_per_host,
-            loop=loop,
-        )
-        if not hasattr(self._loop, "create_pipe_connection"):
-            raise RuntimeError("Named pipes need the proactor event loop of Windows")
-        self._path = path
-
-    @property
-    def path(self) -> str:
-        """The pipe's path."""
-        return self._path
-
-    async def _create_connection(
-        self, req: ConnectRequest, traces: Sequence[Any], timeout: Any
-    ) -> Transport:
-        _, protocol = await dial_pipe(
-            self._path,
-            req.connection_key,
-            self._transport_factory(req.connection_key),
-            sock_connect=None if timeout is None else timeout.sock_connect or None,
-        )
-        if not isinstance(protocol, Transport):
-            raise TypeError(f"the dialler made {protocol!r}")
-        return protocol

@@ -1,23 +1,21 @@
 """Keeper: what happens to a connector's connections when nobody asks for one.
 
 Owns: the pool's life in time. Connections that are given back, end, expire, or are on their way to
-being closed. Knows of the connector only that it starts dials, and holds it weakly: transports and
-timers hold the keeper, so that a connector that its user dropped goes away and says so.
+being closed. Knows of the connector only how it dials, and holds that weakly: transports and timers
+hold the keeper, and a connector that its user dropped must go away and say so.
 """
 
 from __future__ import annotations
 
 import asyncio
 import weakref
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from angelia.errors import ClientConnectionError
 from angelia.net.pool import Pool
 from angelia.net.transport import Transport
 from angelia.net.waiting import Waiter
-
-if TYPE_CHECKING:
-    from angelia.net.connector import BaseConnector
 
 __all__ = ("Keeper", "connector_closed")
 
@@ -34,12 +32,15 @@ def connector_closed() -> ClientConnectionError:
 
 
 class Keeper:
-    """Keeps the connections of one connector, for `keepalive` seconds or, with None, for ever."""
+    """Keeps the connections of one connector, for `keepalive` seconds or, with None, for ever.
+
+    `dial` is the connector's method that makes a connection for a waiter.
+    """
 
     __slots__ = (
         "_cleanup_closed",
         "_closing",
-        "_connector",
+        "_dial",
         "_expiry",
         "_force_close",
         "_keepalive",
@@ -50,7 +51,7 @@ class Keeper:
 
     def __init__(
         self,
-        connector: BaseConnector,
+        dial: Callable[[Waiter], Coroutine[Any, Any, None]],
         loop: asyncio.AbstractEventLoop,
         *,
         limit: int,
@@ -59,7 +60,7 @@ class Keeper:
         force_close: bool,
         cleanup_closed: bool,
     ) -> None:
-        self._connector = weakref.ref(connector)
+        self._dial = weakref.WeakMethod(dial)
         self._loop = loop
         self._keepalive = keepalive
         self._force_close = force_close
@@ -76,10 +77,10 @@ class Keeper:
         )
 
     def _start_dial(self, waiter: Waiter) -> asyncio.Task[None]:
-        connector = self._connector()
-        if connector is None:
+        dial = self._dial()
+        if dial is None:
             raise RuntimeError("whoever waits for a connection holds its connector")
-        return self._loop.create_task(connector.run_dial(waiter))
+        return self._loop.create_task(dial(waiter))
 
     # --- connections ---------------------------------------------------------------------------
 
