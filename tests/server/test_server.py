@@ -328,6 +328,107 @@ class TestClose:
                 with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
                     await wire.answer()
 
+    @pytest.mark.parametrize("timeout", [3600, 0])
+    async def test_from_a_handler(self, timeout: float) -> None:
+        """Handlers that close the server wait for all others, and answer after that."""
+        told: list[str] = []
+        begun, gate = asyncio.Semaphore(0), asyncio.Event()
+
+        async def handler(request: Request) -> StreamResponse:
+            if request.path == "/idle":
+                return Response()
+            begun.release()
+            if request.path == "/work":
+                try:
+                    await gate.wait()
+                finally:
+                    told.append("worked")
+            elif timeout:
+                await server.close(timeout)
+            else:
+                await gate.wait()
+                await server.close(0)
+            told.append(request.path)
+            return Response(text="bye")
+
+        async with Server(handler) as server:
+            await server.start("127.0.0.1", 0)
+            async with (
+                connected(server) as one,
+                connected(server) as another,
+                connected(server) as worker,
+                connected(server) as idle,
+            ):
+                idle.send(b"HEAD /idle HTTP/1.1\r\nHost: h\r\n\r\n")
+                await idle.answer(head=True)
+                worker.send(GET.replace(b"/", b"/work", 1))
+                for wire in (one, another):
+                    wire.send(GET)
+                for _ in range(3):
+                    await begun.acquire()
+                if timeout:
+                    assert await idle.closed()
+                    assert told == []
+                gate.set()
+                if timeout:
+                    assert (await worker.answer()).body == b"bye"
+                    await worker.close()
+                for wire in (one, another):
+                    answer = await wire.answer()
+                    assert (answer.body, answer.headers["connection"]) == (b"bye", "close")
+                    assert await wire.closed()
+        assert told[0] == "worked"
+
+    async def test_from_a_handler_after_its_answer(self) -> None:
+        """So does one that goes on after its answer, while its connection has the next request."""
+        gate, over = asyncio.Event(), asyncio.Event()
+
+        async def handler(request: Request) -> StreamResponse:
+            if request.path == "/next":
+                gate.set()
+                return Response(text="next")
+            response = Response(text="first")
+            await response._answer(request)
+            request._exchange.answered()
+            await gate.wait()
+            await server.close(3600)
+            over.set()
+            return response
+
+        async with serving(handler) as server:
+            async with connected(server) as wire:
+                wire.send(GET)
+                assert (await wire.answer()).body == b"first"
+                wire.send(GET.replace(b"/", b"/next", 1))
+                assert (await wire.answer()).body == b"next"
+                assert await wire.closed()
+            await over.wait()
+
+    async def test_from_outside_meanwhile(self) -> None:
+        """Who closes the server from outside waits for a handler that closes it as well."""
+        begun, gate = asyncio.Event(), asyncio.Event()
+        told: list[str] = []
+
+        async def handler(request: Request) -> StreamResponse:
+            begun.set()
+            await server.close(3600)
+            await gate.wait()
+            told.append("answered")
+            return Response(text="bye")
+
+        async with serving(handler) as server:
+            async with connected(server) as wire:
+                wire.send(GET)
+                await begun.wait()
+                closing = asyncio.create_task(server.close(3600))
+                closing.add_done_callback(lambda _: told.append("closed"))
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                gate.set()
+                assert (await wire.answer()).body == b"bye"
+            await closing
+        assert told == ["answered", "closed"]
+
     async def test_descriptors(self) -> None:
         """No descriptor is left over, whatever the connections were doing."""
         half = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n"

@@ -135,6 +135,8 @@ class Server:
         self._loose: set[asyncio.Task[None]] = set()
         self._closing = False
         self._closed = False
+        # Handlers that close the server, and cannot wait for their own end.
+        self._closers: set[asyncio.Task[Any]] = set()
         self._empty: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
@@ -276,8 +278,13 @@ class Server:
 
     def _check_empty(self) -> None:
         empty = self._empty
-        if empty is not None and not (self._connections or self._loose or empty.done()):
+        if empty is not None and self._left <= len(self._closers) and not empty.done():
             empty.set_result(None)
+
+    @property
+    def _left(self) -> int:
+        """How many connections and handlers there are to wait for."""
+        return len(self._connections) + len(self._loose)
 
     # --- the end -------------------------------------------------------------------------------
 
@@ -288,11 +295,15 @@ class Server:
         that time gets its answer, which tells it to ask elsewhere from then on.
         Handlers that take longer than `timeout` seconds are cancelled, and their connections
         aborted. Idempotent. Cancelled itself, it cancels them at once.
+
+        A handler that awaits it waits for all others; its own answer is sent after that, as the
+        last one of its connection.
         """
         self._closing = True
         told = {connection for connection in self._connections if connection.busy}
         for connection in told:
             connection.shutdown()
+        caller: asyncio.Task[Any] | None = None
         try:
             # What the system has for us already is a request like any other: connections that wait
             # to be accepted, octets that were not read yet.
@@ -301,27 +312,44 @@ class Server:
                 self._stop_accepting()
                 await _turns(ACCEPT_TURNS)
             self._stop_listening()
-            if timeout:
-                await _turns(READ_TURNS)
+            await _turns(READ_TURNS if timeout else 1)
             for connection in self._connections - told:
                 connection.shutdown(idle_time)
-            await self._wait_empty(timeout)
+            # A handler's task is known from its second turn on.
+            caller = self._handler_task()
+            if caller is not None:
+                self._closers.add(caller)
+                caller.add_done_callback(self._closers.discard)
+                self._check_empty()
+            await self._wait_empty(timeout, caller)
         finally:
-            self._closed = True
-            self._stop_listening()
-            tasks = [task for c in self._connections if (task := c.task) is not None]
-            tasks += self._loose
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
-            for connection in tuple(self._connections):
+            await self._end(caller)
+
+    def _handler_task(self) -> asyncio.Task[Any] | None:
+        """The current task, if a handler runs in it."""
+        task = asyncio.current_task()
+        handles = task in self._loose or any(c.task is task for c in self._connections)
+        return task if handles else None
+
+    async def _end(self, caller: asyncio.Task[Any] | None) -> None:
+        """End what is left, all but the handlers that wait for that as `caller` does."""
+        self._closed = True
+        self._stop_listening()
+        spared = set() if caller is None else set(self._closers)
+        tasks = {task for c in self._connections if (task := c.task) is not None}
+        tasks = (tasks | self._loose) - spared
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for connection in tuple(self._connections):
+            if connection.task not in spared:
                 connection.abort()
-            await self._wait_empty(None)
-            await self._tasks.close()
-            for path in self._paths:
-                _remove_socket(path)
-            self._paths.clear()
+        await self._wait_empty(None, caller)
+        await self._tasks.close()
+        for path in self._paths:
+            _remove_socket(path)
+        self._paths.clear()
 
     def _stop_accepting(self) -> None:
         # asyncio forgets a socket that it has accepted when the listener is closed in the turn
@@ -335,12 +363,16 @@ class Server:
         for listener in self._listeners:
             listener.close()
 
-    async def _wait_empty(self, timeout: float | None) -> None:
-        if not (self._connections or self._loose):
-            return
-        if self._empty is None or self._empty.done():
-            self._empty = self._loop.create_future()
-        await asyncio.wait([self._empty], timeout=timeout)
+    async def _wait_empty(self, timeout: float | None, caller: asyncio.Task[Any] | None) -> None:
+        """Wait until nothing is left, or for a handler: nothing but those that wait as it does."""
+        deadline = None if timeout is None else self._loop.time() + timeout
+        while self._left > (0 if caller is None else len(self._closers)):
+            if self._empty is None or self._empty.done():
+                self._empty = self._loop.create_future()
+            left = None if deadline is None else max(deadline - self._loop.time(), 0)
+            done, _ = await asyncio.wait([self._empty], timeout=left)
+            if not done:
+                return
 
 
 async def _turns(count: int) -> None:
