@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import re
 import socket
 import weakref
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from angelia.server.access_log import AbstractAccessLogger
+from angelia.server.connection import MAX_BATCHED
 from angelia.server.http_exception import HTTPException
 from angelia.server.request import Request
 from angelia.server.response import Response, StreamResponse
@@ -913,6 +915,35 @@ class TestOneTurn:
             taker.close()
             connection.connection_lost(None)
             assert taker.written.count(b"hello") == 1
+
+    @pytest.mark.parametrize("fields", [None, {"X-Y": "z"}])
+    async def test_large_answers(self, fields: dict[str, str] | None) -> None:
+        """A small answer waits for the end of the turn, a large one takes it along at once."""
+
+        async def handler(request: Request) -> StreamResponse:
+            return Response(bytes(int(request.query_string)), headers=fields)
+
+        written: list[int] = []
+        async with serving(handler) as server:
+            connection, taker = server.connection("http"), Taker()
+            connection.connection_made(taker)
+
+            def receive() -> None:
+                for size in (0, MAX_BATCHED, MAX_BATCHED + 1, 1):
+                    connection.data_received(b"GET /?%d HTTP/1.1\r\nHost: h\r\n\r\n" % size)
+                    written.append(taker.written.count(b"HTTP/1.1 200"))
+
+            loop = asyncio.get_running_loop()
+            loop.call_soon(connection.data_received, b"GET /?0 HTTP/1.1\r\nHost: h\r\n\r\n")
+            await turns()
+            taker.written = b""
+            loop.call_soon(receive)
+            await turns()
+            lengths = re.findall(rb"Content-Length: (\d+)", taker.written)
+            taker.close()
+            connection.connection_lost(None)
+        assert written == [0, 0, 3, 3]
+        assert lengths == [b"0", b"%d" % MAX_BATCHED, b"%d" % (MAX_BATCHED + 1), b"1"]
 
     async def test_close(self) -> None:
         """Closing an idle connection waits for no turn, and loses no answer."""

@@ -45,6 +45,10 @@ MAX_EXCERPT: Final = 200
 # So many pipelined requests are answered in one turn of the event loop; then others get theirs.
 MAX_IN_TURN: Final = 16
 
+# Answers of up to this size wait for the end of the turn, to be written together. What waits is to
+# stay in the processor's caches, and the memory of a large one is wanted for the next request.
+MAX_BATCHED: Final = 24 * 1024
+
 # They do not change as long as there is a connection.
 _ADDRESSES: Final = frozenset({"peername", "sockname"})
 
@@ -736,7 +740,7 @@ class ServerConnection(asyncio.Protocol):
         core.send_head(exchange.stream_id, head, end=False)
         exchange.head_sent = head.status
         core.send_content(exchange.stream_id, content, end=True)
-        self.batch.add(self)
+        self._send_soon(len(content))
 
     def send_ready(self, exchange: ServerExchange, head: ReadyHead, content: bytes) -> bool:
         """Send a usual response; False, and nothing sent, where it is not that."""
@@ -747,8 +751,15 @@ class ServerConnection(asyncio.Protocol):
             return False
         exchange.head_sent = head.status
         exchange.output_size = len(content)
-        self.batch.add(self)
+        self._send_soon(len(content))
         return True
+
+    def _send_soon(self, size: int) -> None:
+        """Write at the end of this turn, with other connections; what is large, now."""
+        if size > MAX_BATCHED:
+            self.flush()
+        else:
+            self.batch.add(self)
 
     async def send_file(
         self, exchange: ServerExchange, file: BinaryIO, start: int, size: int
