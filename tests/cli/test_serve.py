@@ -217,6 +217,18 @@ def test_what_cannot_be_served(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("numbers", ["x", "3,", "-1", " 3", "\u0663", "9" * 5000])
+def test_descriptors_that_are_none(
+    numbers: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rubbish in the variable that hands sockets down is said, and ends it with 2."""
+    monkeypatch.setenv("ANGELIA_SERVE_FDS", numbers)
+    assert main(["serve", "shop:handler"]) == 2
+    err = capfd.readouterr().err
+    assert err.startswith("angelia: ANGELIA_SERVE_FDS is not for us: not a count: ")
+    assert len(err) < 200
+
+
 def test_module_that_fails(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """An error in the application's module is shown with its traceback."""
     (project / "broken.py").write_text("import nowhere\n")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from angelia.hosting import asgi_lifespan
 from angelia.hosting.asgi import ASGIHandler, LifespanError
 from hosting.asgi_kit import body, hosting, logged, start
 from server.kit import GET, ask
@@ -109,6 +110,51 @@ async def test_start_fails(after: str) -> None:
     with pytest.raises(LifespanError, match="no database"):
         await handler.startup()
     await handler.shutdown()
+
+
+async def test_start_fails_and_tidies_up() -> None:
+    """An application that cannot start has time to tidy up; its error is the cause."""
+    tidied = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+        for _ in range(5):
+            await asyncio.sleep(0)
+        tidied.set()
+        raise LookupError("why")
+
+    with pytest.raises(LifespanError, match="no database") as caught:
+        await ASGIHandler(app).startup()
+    assert tidied.is_set()
+    assert isinstance(caught.value.__cause__, LookupError)
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+async def test_start_fails_and_stays(
+    stubborn: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An application that cannot start and does not end is cancelled, and not waited for."""
+    monkeypatch.setattr(asgi_lifespan, "FAILED_TIME", 0.01)
+    told: list[str] = []
+    gate = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            told.append("cancelled")
+            if not stubborn:
+                raise
+        await gate.wait()
+
+    with pytest.raises(LifespanError, match="no database"):
+        await ASGIHandler(app).startup()
+    assert told == ["cancelled"]
+    assert ("goes on, though it did not start" in caplog.text) is stubborn
+    gate.set()
 
 
 @pytest.mark.parametrize("way", ["failed", "raises", "early"])

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -194,6 +195,34 @@ async def test_handler(folder: Path) -> None:
         access = (folder / "access").read_text(encoding="latin-1").splitlines()
     assert access[0].startswith('- "GET /p?q HTTP/1.1" 200 ')
     assert access[0].endswith(' "text/plain; charset=utf-8" "r"')
+
+
+async def test_access_log_of_hostile_requests(folder: Path) -> None:
+    """What a client sent coded does not end a line of the log, nor speak to a terminal."""
+    users = {
+        b"ad\nmin\x1b[2J\x9b:x": r"ad\x0amin\x1b[2J\xdc9b",
+        b"ad\\nmin": r"ad\x5cnmin",
+        "f\xfcr:".encode(): "f\xfcr",
+    }
+    with Gunicorn(
+        folder,
+        "handler",
+        "HandlerWorker",
+        accesslog="access",
+        access_log_format="%(U)s|%(q)s|%(u)s|%({x-a}i)s|%({http_x_a}e)s|%({authorization}i)s",
+    ) as gunicorn:
+        for credentials in (*(b64encode(user) for user in users), b"a"):
+            await gunicorn.ask(
+                b"GET /a%%0ab%%1b%%22%%c2%%9b%%5c%%c3%%bc?q=%%0a HTTP/1.1\r\nHost: h\r\n"
+                b"X-A: a\xc2\x9b\xff\r\nAuthorization: Basic %b\r\nConnection: close\r\n\r\n"
+                % credentials
+            )
+    log = (folder / "access").read_text()
+    lines = [line.split("|") for line in log.split("\n")[:-1]]
+    path, value = "/a\\x0ab\\x1b\\x22\\x9b\\x5c\xfc", r"a\x9b\xdcff"
+    assert [line[:2] + line[3:5] for line in lines] == [[path, "q=%0a", value, value]] * 4
+    assert [line[2] for line in lines] == [*users.values(), "-"]
+    assert lines[0][5] == f"Basic {b64encode(next(iter(users))).decode()}"
 
 
 async def test_wsgi(folder: Path) -> None:

@@ -7,6 +7,7 @@ another gets them as they are. Knows nothing of HTTP but the names of its URLs.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import errno
 import os
@@ -18,6 +19,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from angelia.cli.exits import UsageError
+from angelia.cli.parsing import count
 from angelia.cli.serve_arguments import DEFAULT_HOST, DEFAULT_PORT, ServeOptions
 from angelia.hosting.systemd import inherited_descriptors
 
@@ -66,7 +68,7 @@ def open_sockets(options: ServeOptions, environ: MutableMapping[str, str]) -> Li
     """Listen where `options` say, or on what systemd has passed. Raises `UsageError`."""
     handed_down = environ.pop(HANDED_DOWN, "")
     if handed_down:
-        return _inherited([int(number) for number in handed_down.split(",")])
+        return _inherited(_numbers(handed_down))
     if options.fd is not None:
         return _inherited([options.fd])
     try:
@@ -108,6 +110,13 @@ def _identity(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return facts.st_dev, facts.st_ino
+
+
+def _numbers(handed_down: str) -> list[int]:
+    try:
+        return [count(number) for number in handed_down.split(",")]
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"{HANDED_DOWN} is not for us: {str(error)[:100]}") from error
 
 
 def _inherited(descriptors: list[int]) -> Listening:

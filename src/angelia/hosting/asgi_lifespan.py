@@ -19,6 +19,10 @@ _logger: Final = logging.getLogger("angelia.hosting.asgi")
 # Of the specification "Lifespan Protocol".
 SPEC_VERSION: Final = "2.0"
 
+# An application that has said that it cannot start may tidy up for so many seconds; it is cancelled
+# then, and not waited for when it does not end in as many again.
+FAILED_TIME: Final = 1.0
+
 LifespanMode: TypeAlias = Literal["auto", "on", "off"]
 
 
@@ -69,11 +73,24 @@ class Lifespan:
             return
         failure = self._started.result()
         if failure is not None:
-            await asyncio.wait((task,))
-            error = None if task.cancelled() else task.exception()
+            error = await self._ended(task)
             reason = failure.strip() or "no reason given"
             raise LifespanError(f"the application did not start: {reason}") from error
         self.state = state
+
+    async def _ended(self, task: asyncio.Task[None]) -> BaseException | None:
+        """What an application that could not start has raised then; one that stays is cancelled."""
+        for _ in range(2):
+            try:
+                done, _pending = await asyncio.wait((task,), timeout=FAILED_TIME)
+            except asyncio.CancelledError:
+                task.cancel()
+                raise
+            if done:
+                return None if task.cancelled() else task.exception()
+            task.cancel()
+        _logger.warning("%r goes on, though it did not start", self._app)
+        return None
 
     async def _unsupported(self, task: asyncio.Task[None]) -> None:
         # The specification: an exception, or a return, means that there is no lifespan.

@@ -11,7 +11,8 @@ import logging
 import os
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from base64 import b64decode, b64encode
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import timedelta
 from types import FrameType, MappingProxyType
@@ -23,8 +24,8 @@ from gunicorn.workers.base import Worker
 
 from angelia.hosting.asgi import ASGIHandler
 from angelia.hosting.wsgi import DEFAULT_THREADS, WSGIHandler
-from angelia.hosting.wsgi_environ import make_environ, native
-from angelia.server.access_log import AbstractAccessLogger
+from angelia.hosting.wsgi_environ import make_environ
+from angelia.server.access_log import AbstractAccessLogger, escaped
 from angelia.server.server import Server
 
 if TYPE_CHECKING:
@@ -333,12 +334,47 @@ class _AccessLog(AbstractAccessLogger):
     def log(self, request: Request, response: StreamResponse, time: float) -> None:
         """Write about one request, which took `time` seconds."""
         answered = _Answered(
-            list(response.headers.items()),
+            _fit(response.headers.items()),
             f"{response.status} {response.reason}",
             response.body_length,
         )
-        asked = _Answered([(name.upper(), native(text)) for name, text in request._head.headers])
+        asked = _Answered(_fit((name.upper(), text) for name, text in request._head.headers))
         environ = make_environ(request)
+        for name, value in environ.items():
+            if name.startswith("HTTP_") or name in _OF_CLIENTS:
+                environ[name] = _readable(value)
+        if credentials := request.headers.get("Authorization"):
+            environ["HTTP_AUTHORIZATION"] = _user_only(credentials)
         # A Unix socket's clients have no address.
         environ["REMOTE_ADDR"] = environ["REMOTE_ADDR"] or "-"
         self._log.access(answered, asked, environ, timedelta(seconds=time))
+
+
+# Variables with text of the client's, beside those of fields.
+_OF_CLIENTS: Final = frozenset(
+    {"PATH_INFO", "SCRIPT_NAME", "QUERY_STRING", "RAW_URI", "REQUEST_URI", "CONTENT_TYPE"}
+)
+
+
+def _fit(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(name, escaped(text)) for name, text in fields]
+
+
+def _readable(text: str) -> str:
+    """A variable of PEP 3333, each octet a character, for a line of the log."""
+    if not text.isascii():
+        text = text.encode("latin-1").decode("utf-8", "surrogateescape")
+    return escaped(text)
+
+
+def _user_only(credentials: str) -> str:
+    """Basic credentials with the name only, from which gunicorn takes it, fit for the log."""
+    scheme, _, coded = credentials.partition(" ")
+    if not (coded and scheme.lower().startswith("basic")):
+        return escaped(credentials)
+    try:
+        user, _, _ = b64decode(coded.encode("utf-8", "surrogateescape")).partition(b":")
+    except ValueError:
+        return escaped(credentials)
+    name = escaped(user.decode("utf-8", "surrogateescape"))
+    return f"Basic {b64encode(name.encode() + b':').decode()}"
