@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import cast
 
 from angelia.core.coding import make_decoder
 from angelia.core.h1_wire import SealedHead
@@ -27,21 +27,9 @@ from angelia.errors import (
 from angelia.net.deadlines import Deadline
 from angelia.net.decoding import Decoding
 from angelia.net.streams import EMPTY_PAYLOAD, StreamReader, duplicate
+from angelia.net.transport import ContentReceiver, Transport
 
-if TYPE_CHECKING:
-    from angelia.net.transport import Transport
-
-__all__ = ("ContentReceiver", "Exchange", "ExchangeOptions")
-
-
-class ContentReceiver(Protocol):
-    """What takes the content of an upgraded exchange: the part of a stream's face that is used."""
-
-    def feed_data(self, data: bytes) -> object: ...
-    def feed_eof(self) -> None: ...
-    def set_exception(self, error: BaseException) -> None: ...
-    def discard(self, error: BaseException) -> None: ...
-    def is_eof(self) -> bool: ...
+__all__ = ("Exchange", "ExchangeOptions")
 
 
 class ExchangeOptions:

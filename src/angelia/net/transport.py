@@ -13,15 +13,16 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from angelia.core.h1 import H1ClientConnection
-from angelia.core.interface import Buffer, Event, Failed
+from angelia.core.interface import Buffer, Event, Failed, ResponseHead
 from angelia.errors import ClientConnectionResetError
 from angelia.net.connection_key import ConnectionKey
-from angelia.net.exchange import ContentReceiver, Exchange
 from angelia.net.timings import DialTimings
 
 __all__ = (
     "READ_SIZE",
     "BufferedTransport",
+    "ContentReceiver",
+    "StreamOwner",
     "Transport",
     "WriteBatch",
     "transport_class",
@@ -91,6 +92,34 @@ class WriteBatch:
             transport.flush_open()
 
 
+class ContentReceiver(Protocol):
+    """What takes the content of an upgraded exchange: the part of a stream's face that is used."""
+
+    def feed_data(self, data: bytes) -> object: ...
+    def feed_eof(self) -> None: ...
+    def set_exception(self, error: BaseException) -> None: ...
+    def discard(self, error: BaseException) -> None: ...
+    def is_eof(self) -> bool: ...
+
+
+class StreamOwner(Protocol):
+    """Whoever has one of the connection's streams: an exchange, as far as a transport knows it."""
+
+    stream_id: int
+
+    def deliver(self, event: Event) -> None:
+        """Something has come for this stream."""
+
+    def receive_whole(self, head: ResponseHead, content: bytes) -> None:
+        """A final response has come in one read."""
+
+    def connection_lost(self, cause: BaseException | None) -> None:
+        """The connection is gone."""
+
+    def close(self, error: BaseException) -> None:
+        """The connector closes: give up, with this error for whoever still reads."""
+
+
 class Transport(asyncio.Protocol):
     """One connection: a core, its socket, and the exchanges on it.
 
@@ -121,7 +150,7 @@ class Transport(asyncio.Protocol):
         self.loop = loop
         self.batch = WriteBatch(loop) if batch is None else batch
         self.core = H1ClientConnection()
-        self.exchanges: dict[int, Exchange] = {}
+        self.exchanges: dict[int, StreamOwner] = {}
         self.on_change: Callable[[Transport], None] | None = None
         # When octets came last, or reading was resumed.
         self.received_at = loop.time()
@@ -243,12 +272,12 @@ class Transport(asyncio.Protocol):
 
     # --- exchanges -----------------------------------------------------------------------------
 
-    def add(self, exchange: Exchange) -> None:
+    def add(self, exchange: StreamOwner) -> None:
         """An exchange begins."""
         self.exchanges[exchange.stream_id] = exchange
         self.served += 1
 
-    def remove(self, exchange: Exchange) -> None:
+    def remove(self, exchange: StreamOwner) -> None:
         """An exchange has ended; the connection may be free for another one."""
         if self.exchanges.pop(exchange.stream_id, None) is not None:
             self.receiver = None
@@ -259,7 +288,7 @@ class Transport(asyncio.Protocol):
 
     # --- flow ----------------------------------------------------------------------------------
 
-    def hold(self, exchange: Exchange) -> None:
+    def hold(self, exchange: StreamOwner) -> None:
         """A reader is slow: without windows the whole connection waits for it."""
         if not self.core.has_windows and exchange.stream_id in self.exchanges:
             self.pause_reading()

@@ -17,7 +17,7 @@ from angelia.net.streams import EMPTY_PAYLOAD, StreamReader, duplicate
 from angelia.server.http_exception import HTTPException
 
 if TYPE_CHECKING:
-    from angelia.net.exchange import ContentReceiver
+    from angelia.net.transport import ContentReceiver
     from angelia.server.connection import ServerConnection
     from angelia.server.response import StreamResponse
 
