@@ -7,13 +7,13 @@ Must not know about bodies.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from yarl import URL
 
 from angelia.cli.layout import Style, plain
 from angelia.cli.output import Output, escaped_line
+from angelia.core.reasons import reason_of as usual_reason
 
 if TYPE_CHECKING:
     import angelia
@@ -116,9 +116,4 @@ def verbose_trace(output: Output) -> angelia.TraceConfig:
 
 def reason_of(response: angelia.ClientResponse) -> str:
     """The reason phrase of a response, or the usual one."""
-    if response.reason:
-        return response.reason
-    try:
-        return HTTPStatus(response.status).phrase
-    except ValueError:
-        return ""
+    return response.reason or usual_reason(response.status)

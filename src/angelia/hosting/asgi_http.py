@@ -20,9 +20,10 @@ from multidict import CIMultiDict
 
 from angelia.core.h1_wire import ReadyHead
 from angelia.core.interface import HttpVersion11, ResponseHead
+from angelia.core.reasons import reason_of
 from angelia.errors import ContentError, LocalProtocolError
 from angelia.hosting.asgi_scope import Message
-from angelia.server.http_exception import HTTPException, reason_of
+from angelia.server.http_exception import HTTPException
 from angelia.server.response import SERVER, StreamResponse, has_no_content, http_now
 
 if TYPE_CHECKING:

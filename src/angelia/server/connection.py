@@ -12,7 +12,7 @@ import contextvars
 import html
 import logging
 import traceback
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
 from angelia.core.h1_server import H1ServerConnection, understands_expectation
 from angelia.core.h1_wire import ReadyHead, serialize_response_head
@@ -29,9 +29,8 @@ from angelia.server.tasks import HandlerTasks
 
 if TYPE_CHECKING:
     from angelia.server.access_log import AbstractAccessLogger
-    from angelia.server.server import Server
 
-__all__ = ("BufferedServerConnection", "ServerConnection")
+__all__ = ("Acceptor", "BufferedServerConnection", "ServerConnection")
 
 _logger: Final = logging.getLogger("angelia.server")
 
@@ -51,6 +50,23 @@ MAX_BATCHED: Final = 24 * 1024
 
 # They do not change as long as there is a connection.
 _ADDRESSES: Final = frozenset({"peername", "sockname"})
+
+
+class Acceptor(Protocol):
+    """Who takes connections in, and waits for their end: the server, as a connection knows it."""
+
+    @property
+    def closing(self) -> bool:
+        """Whether no more are taken in."""
+
+    def accept(self, connection: ServerConnection) -> bool:
+        """A connection has come; False where it is one too many."""
+
+    def forget(self, connection: ServerConnection) -> None:
+        """A connection is gone."""
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """A handler goes on though its request was answered."""
 
 
 class ServerConnection(asyncio.Protocol):
@@ -90,7 +106,7 @@ class ServerConnection(asyncio.Protocol):
 
     def __init__(
         self,
-        server: Server,
+        server: Acceptor,
         options: ServerOptions,
         loop: asyncio.AbstractEventLoop,
         batch: WriteBatch,

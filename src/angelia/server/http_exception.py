@@ -5,21 +5,15 @@ Owns nothing but the facts of the answer; `response` makes it one. Knows nothing
 
 from __future__ import annotations
 
-import http
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from angelia.core.reasons import reason_of
 
 if TYPE_CHECKING:
     from angelia.server.response import Response
 
-__all__ = ("HTTPException", "reason_of")
-
-_REASONS: dict[int, str] = {status.value: status.phrase for status in http.HTTPStatus}
-
-
-def reason_of(status: int) -> str:
-    """The usual reason phrase of a status; empty where there is none."""
-    return _REASONS.get(status, "")
+__all__ = ("HTTPException",)
 
 
 class HTTPException(Exception):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from angelia.core.h1_wire import DEFAULT_LIMITS, HeadLimits
 from angelia.net.streams import DEFAULT_LIMIT
-from angelia.server.request import DEFAULT_MAX_BODY_SIZE, DEFAULT_MAX_FORM_FIELDS
 
 if TYPE_CHECKING:
     from angelia.server.access_log import AbstractAccessLogger
@@ -22,6 +21,10 @@ __all__ = ("Handler", "ServerOptions")
 
 Handler: TypeAlias = "Callable[[Request], Awaitable[StreamResponse]]"
 
+# Octets of a body that is read into memory as a whole.
+MAX_BODY_SIZE: Final = 1024 * 1024
+# No form that people fill in has as many; each costs more than the octets it came in.
+MAX_FORM_FIELDS: Final = 1000
 # Longer than the 60 s after which common proxies in front of a server let an idle connection go, so
 # that it is the proxy that closes, and no request meets a closed door.
 KEEPALIVE_TIMEOUT: Final = 75.0
@@ -33,7 +36,6 @@ BODY_TIMEOUT: Final = 60.0
 SEND_TIMEOUT: Final = 60.0
 # For what a client still sends after it was answered.
 LINGERING_TIME: Final = 10.0
-MAX_CONNECTIONS: Final = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +44,9 @@ class ServerOptions:
 
     handler: Handler
     limits: HeadLimits = DEFAULT_LIMITS
-    max_body_size: int = DEFAULT_MAX_BODY_SIZE
-    max_form_fields: int = DEFAULT_MAX_FORM_FIELDS
-    max_connections: int = MAX_CONNECTIONS
+    max_body_size: int = MAX_BODY_SIZE
+    max_form_fields: int = MAX_FORM_FIELDS
+    max_connections: int = 0
     max_decoded_size: int | None = None
     head_timeout: float = HEAD_TIMEOUT
     body_timeout: float = BODY_TIMEOUT

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from multidict import CIMultiDict, CIMultiDictProxy, MultiDict, MultiDictProxy
@@ -34,12 +34,7 @@ if TYPE_CHECKING:
     from angelia.server.exchange import ServerExchange
     from angelia.server.forms import FileField
 
-__all__ = ("DEFAULT_MAX_BODY_SIZE", "DEFAULT_MAX_FORM_FIELDS", "Request")
-
-# So much of a body is read into memory at most, unless the server says otherwise.
-DEFAULT_MAX_BODY_SIZE: Final = 1024 * 1024
-# No form that people fill in has as many; each costs more than the octets it came in.
-DEFAULT_MAX_FORM_FIELDS: Final = 1000
+__all__ = ("Request",)
 
 
 class Request:

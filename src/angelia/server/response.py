@@ -23,10 +23,10 @@ from angelia.core.fields import ETag, parse_etags, parse_http_date, serialize_ht
 from angelia.core.h1_wire import ReadyHead
 from angelia.core.interface import Buffer, HttpVersion11, ResponseHead
 from angelia.core.negotiation import choose_coding
+from angelia.core.reasons import reason_of
 from angelia.errors import LocalProtocolError
 from angelia.net.payload import get_payload
 from angelia.net.payload_base import AbstractStreamWriter, Payload
-from angelia.server.http_exception import reason_of
 from angelia.version import __version__
 
 if TYPE_CHECKING:

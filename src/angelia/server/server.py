@@ -25,11 +25,12 @@ from angelia.server.options import (
     HEAD_TIMEOUT,
     KEEPALIVE_TIMEOUT,
     LINGERING_TIME,
+    MAX_BODY_SIZE,
+    MAX_FORM_FIELDS,
     SEND_TIMEOUT,
     Handler,
     ServerOptions,
 )
-from angelia.server.request import DEFAULT_MAX_BODY_SIZE, DEFAULT_MAX_FORM_FIELDS
 from angelia.server.tasks import handler_tasks
 
 if TYPE_CHECKING:
@@ -89,8 +90,8 @@ class Server:
         max_field_size: int = REQUEST_LIMITS.max_field_size,
         max_headers: int = REQUEST_LIMITS.max_headers,
         max_head_size: int | None = None,
-        max_body_size: int = DEFAULT_MAX_BODY_SIZE,
-        max_form_fields: int = DEFAULT_MAX_FORM_FIELDS,
+        max_body_size: int = MAX_BODY_SIZE,
+        max_form_fields: int = MAX_FORM_FIELDS,
         max_connections: int = 0,
         max_decompressed_size: int | None = None,
         head_timeout: float = HEAD_TIMEOUT,

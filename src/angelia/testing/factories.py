@@ -27,13 +27,13 @@ from angelia.core.interface import (
     ResponseHead,
 )
 from angelia.core.pure import SPECIAL_REQUEST_FIELDS, SPECIAL_RESPONSE_FIELDS
+from angelia.core.reasons import reason_of
 from angelia.errors import LocalProtocolError
 from angelia.net.exchange import Exchange, ExchangeOptions
 from angelia.net.streams import DEFAULT_LIMIT, EMPTY_PAYLOAD, StreamReader
 from angelia.net.transport import Transport
 from angelia.server.connection import ServerConnection
 from angelia.server.exchange import ServerExchange, announces_content
-from angelia.server.http_exception import reason_of
 from angelia.server.options import ServerOptions
 from angelia.server.request import Request
 from angelia.server.response import StreamResponse
