@@ -1034,28 +1034,56 @@ class TestControl:
         assert pongs == [(WSMsgType.PONG, b"p", "")]
 
     async def test_autoclose(self) -> None:
-        """The peer's Close is answered with its code, though nobody receives; then come CLOSED."""
+        """The peer's Close is answered with its code when it is received; then come CLOSED."""
 
         async def play(peer: Peer) -> None:
-            await peer.text("unread")
-            answers.append(await peer.close(4000, "bye"))
+            peer.core.send_text("first")
+            peer.core.send_close(4000, "bye")
+            await peer.flush()
+            answers.extend([await peer.receive(), await peer.receive()])
 
         answers: list[WSMessage] = []
         async with RawServer(ws_script(play)) as server, angelia.ClientSession() as session:
             ws = await session.ws_connect(ws_url(server))
-            await server.wait_all_closed()
-            assert answers == [(WSMsgType.CLOSE, 4000, "")]
-            with pytest.raises(angelia.ClientConnectionResetError):
-                await ws.send_str("too late")
+            assert await ws.receive_str() == "first"
+            await ws.send_str("an answer")
             assert not is_closed(ws)
-            assert await ws.receive_str() == "unread"
             assert await ws.receive() == (WSMsgType.CLOSE, 4000, "bye")
             assert is_closed(ws)
+            await server.wait_all_closed()
+            assert answers == [(WSMsgType.TEXT, "an answer", ""), (WSMsgType.CLOSE, 4000, "")]
+            with pytest.raises(angelia.ClientConnectionResetError):
+                await ws.send_str("too late")
             assert ws.close_code == 4000
             for _ in range(20):
                 assert await ws.receive() == (WSMsgType.CLOSED, None, None)
             assert await ws.close() is False
             assert ws.close_code == 4000
+
+    async def test_autoclose_though_nobody_receives(self) -> None:
+        """At once where no message came before it, else after half of `ws_close`."""
+
+        async def play(peer: Peer) -> None:
+            if first:
+                await peer.text("unread")
+            answers.append(await peer.close(4000, "bye"))
+
+        answers: list[WSMessage] = []
+        timeout = angelia.ClientWSTimeout(ws_close=0.02)
+        for first in (False, True):
+            # The peer's code comes back, and not 1006 by the end of the time.
+            options: Any = {"timeout": timeout} if first else {}
+            async with RawServer(ws_script(play)) as server, angelia.ClientSession() as session:
+                ws = await session.ws_connect(ws_url(server), **options)
+                await server.wait_all_closed()
+                assert answers.pop() == (WSMsgType.CLOSE, 4000, "")
+                with pytest.raises(angelia.ClientConnectionResetError):
+                    await ws.send_str("too late")
+                assert not is_closed(ws)
+                if first:
+                    assert await ws.receive_str() == "unread"
+                assert await ws.receive() == (WSMsgType.CLOSE, 4000, "bye")
+                assert is_closed(ws)
 
     async def test_without_autoclose(self) -> None:
         """Without `autoclose` the Close is returned, and answered when the user closes."""

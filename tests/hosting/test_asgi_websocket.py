@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 import angelia
+from angelia.core.pure import serialize_frame
 from angelia.hosting.asgi import ASGIHandler
 from angelia.hosting.asgi_scope import ASGIApplication, Message
 from conftest import RequirePeer
@@ -24,6 +26,12 @@ UPGRADE = (
 )
 ACCEPT: Message = {"type": "websocket.accept"}
 CLOSE: Message = {"type": "websocket.close"}
+
+# Two texts and a Close with 4000.
+BURST = b"".join(
+    serialize_frame(first, content, b"abcd")
+    for first, content in ((0x81, b"a"), (0x81, b"b"), (0x88, b"\x0f\xa0"))
+)
 
 
 @asynccontextmanager
@@ -158,15 +166,16 @@ class TestOpen:
     async def test_client_gone(self, caplog: pytest.LogCaptureFixture) -> None:
         """A client that goes without a word: 1006, and sending is OSError."""
         app = Echo()
+        refused = asyncio.Event()
 
         async def sender(scope: Any, receive: Any, send: Any) -> None:
             await app(scope, receive, send)
             assert (await receive())["code"] == 1006
-            with pytest.raises(OSError, match=""):
+            with pytest.raises(ConnectionResetError):
                 await send({"type": "websocket.send", "text": "x"})
-            with pytest.raises(OSError, match=""):
+            with pytest.raises(ConnectionResetError):
                 await send(CLOSE)
-            app.ended.set()
+            refused.set()
             raise LookupError("a framework's own error")
 
         async with hosting(sender) as server:
@@ -174,9 +183,55 @@ class TestOpen:
                 wire.send(UPGRADE + b"\r\n")
                 await wire.head()
                 wire.writer.transport.abort()
-            await app.ended.wait()
+            await refused.wait()
         assert app.seen[0]["code"] == 1006
         assert logged(caplog) == []
+
+    async def test_messages_before_the_close(self) -> None:
+        """They are received, and can be answered, before the disconnection."""
+        app = Echo()
+        ready = asyncio.Event()
+
+        async def late(scope: Any, receive: Any, send: Any) -> None:
+            async def accepting(message: Message) -> None:
+                await send(message)
+                if message is ACCEPT:
+                    await ready.wait()
+
+            await app(scope, receive, accepting)
+
+        async with hosting(late) as server, connected(server) as wire:
+            wire.send(UPGRADE + b"\r\n" + BURST)
+            assert (await wire.head())[0] == 101
+            ready.set()
+            assert await wire.rest() == b"\x81\x01a\x81\x01b\x88\x02\x0f\xa0"
+        assert app.seen == [
+            {"type": "websocket.receive", "text": "a"},
+            {"type": "websocket.receive", "text": "b"},
+            {"type": "websocket.disconnect", "code": 4000, "reason": ""},
+        ]
+
+    async def test_messages_behind_a_failed_send(self) -> None:
+        """An application that cannot send any more still receives what had come."""
+        seen: list[Message] = []
+        done = asyncio.Event()
+
+        async def app(_scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send(ACCEPT)
+            with contextlib.suppress(ConnectionResetError):
+                while True:
+                    await send({"type": "websocket.send", "text": "x"})
+                    await asyncio.sleep(0)
+            seen.extend([await receive(), await receive(), await receive()])
+            done.set()
+
+        async with hosting(app, websocket={"timeout": 0.01}) as server, connected(server) as wire:
+            wire.send(UPGRADE + b"\r\n" + BURST)
+            await wire.rest()
+            await done.wait()
+        assert [message.get("text") for message in seen] == ["a", "b", None]
+        assert seen[2] == {"type": "websocket.disconnect", "code": 4000, "reason": ""}
 
     async def test_server_closes(self) -> None:
         """A server that closes tells the client with 1001, and the application by its answer."""

@@ -197,10 +197,11 @@ class TestBothRoles:
         end.peer.send_ping(b"p")
         end.peer.send_close(4000, "bye")
         end.from_peer()
-        assert end.sent() == [(WSMsgType.PONG, b"p", ""), (WSMsgType.CLOSE, 4000, "")]
-        assert end.wire.calls == ["end"]
+        assert end.sent() == [(WSMsgType.PONG, b"p", "")]
         assert await end.receive() == (WSMsgType.TEXT, "a", "")
         assert await end.receive() == (WSMsgType.CLOSE, 4000, "bye")
+        assert end.sent() == [(WSMsgType.CLOSE, 4000, "")]
+        assert end.wire.calls == ["end"]
         assert end.ws.close_code == 4000
         assert end.clock.pending == 0
 
@@ -212,6 +213,8 @@ class TestBothRoles:
         assert end.sent() == [(WSMsgType.CLOSE, 4001, "enough")]
         assert end.wire.calls == []
         assert await end.ws.close() is False
+        end.feed(frame(TEXT, "meanwhile", to=role))
+        assert end.clock.pending == 0
         end.peer.send_close(4001)
         end.from_peer()
         assert end.wire.calls == ["end"]
@@ -718,3 +721,199 @@ class TestClose:
         assert types(end.sent()) == [WSMsgType.TEXT, WSMsgType.CLOSE]
         assert end.ws.close_code == 4000
         assert end.wire.calls == ["end"]
+
+    async def test_close_as_a_frame(self) -> None:
+        """A Close frame that is sent as one is an answer, too."""
+        for autoclose in (True, False):
+            end = End(autoclose=autoclose)
+            end.feed(frame(TEXT, "a") + frame(CLOSE))
+            end.ws.send_frame(b"\x0f\xa1", Opcode.CLOSE)
+            assert [m.data for m in end.sent()] == [4001]
+            assert end.wire.calls == ["end"]
+            assert end.clock.pending == 0
+            assert (await end.receive()).data == "a"
+            assert (await end.receive()).type is WSMsgType.CLOSE
+            assert end.sent() == []
+
+
+BURST = frame(TEXT, "a") + frame(TEXT, "b") + frame(CLOSE, b"\x0f\xa0bye")
+
+
+class TestPeersClose:
+    """RFC 6455 §5.5.1: the answer may wait for messages that are being answered."""
+
+    async def test_after_the_messages(self) -> None:
+        """What came before the Close can be answered; the Close is, when it is received."""
+        end = End(heartbeat=10)
+        end.feed(BURST + frame(TEXT, "too late"))
+        end.feed(frame(PING, "too late"))
+        for text in ("a", "b"):
+            assert (await end.receive()).data == text
+            end.ws.send_text(text)
+            end.ws.send_frame(b"", Opcode.PING)
+            assert end.ws.sending
+            assert not end.ws.closed
+            assert types(end.sent()) == [WSMsgType.TEXT, WSMsgType.PING]
+        assert end.ws.close_code == 4000
+        assert end.wire.calls == []
+        assert await end.receive() == (WSMsgType.CLOSE, 4000, "bye")
+        assert end.sent() == [(WSMsgType.CLOSE, 4000, "")]
+        assert end.wire.calls == ["end"]
+        assert end.clock.pending == 0
+        assert end.ws.closed
+        with pytest.raises(ConnectionResetError):
+            end.ws.send_text("c")
+        assert (await end.receive()).type is WSMsgType.CLOSED
+        assert end.ws.exception is None
+
+    async def test_every_cut(self) -> None:
+        """However the reads are cut, and whether somebody waits or not."""
+        for at in range(len(BURST) + 1):
+            for waits in (True, False):
+                end = End()
+                receiving = None
+                if waits:
+                    receiving = asyncio.ensure_future(end.receive())
+                    await asyncio.sleep(0)
+                end.feed(BURST[:at], BURST[at:])
+                first = await (receiving or end.receive())
+                end.ws.send_text(first.data)
+                end.ws.send_text((await end.receive()).data)
+                assert (await end.receive()).data == 4000
+                assert [m.data for m in end.sent()] == ["a", "b", 4000]
+                assert end.clock.pending == 0
+
+    async def test_somebody_waits(self) -> None:
+        """Whoever waits for a message gets the Close, and so it is answered."""
+        end = End()
+        end.feed(frame(TEXT, "a"))
+        await end.receive()
+        receiving = asyncio.ensure_future(end.receive())
+        await asyncio.sleep(0)
+        end.feed(frame(CLOSE))
+        assert (await receiving).type is WSMsgType.CLOSE
+        assert types(end.sent()) == [WSMsgType.CLOSE]
+
+    async def test_no_message_before_it(self) -> None:
+        """With nothing to be answered it is answered at once: who only sends learns of it."""
+        end = End(heartbeat=10)
+        end.feed(frame(PING) + frame(CLOSE))
+        assert types(end.sent()) == [WSMsgType.PONG, WSMsgType.CLOSE]
+        assert end.wire.calls == ["end"]
+        assert end.clock.pending == 0
+        with pytest.raises(ConnectionResetError):
+            end.ws.send_text("a")
+        assert not end.ws.closed
+        assert (await end.receive()).type is WSMsgType.CLOSE
+
+    @pytest.mark.parametrize(("option", "seconds"), [(None, 5), (10, 5), (3, 1.5)])
+    async def test_nobody_comes(self, option: float | None, seconds: float) -> None:
+        """Half of the time for closing later it is answered in any case; nothing is lost."""
+        end = End(heartbeat=0.1, close_timeout=option)
+        end.feed(BURST)
+        assert (await end.receive()).data == "a"
+        end.clock.advance(seconds - 0.01)
+        assert end.sent() == []
+        end.ws.send_text("still")
+        end.clock.advance(0.01)
+        assert types(end.sent()) == [WSMsgType.TEXT, WSMsgType.CLOSE]
+        assert end.wire.calls == ["end"]
+        assert end.clock.pending == 0
+        with pytest.raises(ConnectionResetError):
+            end.ws.send_text("c")
+        assert (await end.receive()).data == "b"
+        assert (await end.receive()).data == 4000
+        assert end.sent() == []
+
+    async def test_without_autoclose(self) -> None:
+        """It is the user's to answer, however long that takes."""
+        end = End(autoclose=False)
+        end.feed(BURST)
+        for data in ("a", "b", 4000):
+            assert (await end.receive()).data == data
+        assert end.clock.pending == 0
+        assert end.sent() == []
+        end.ws.feed_eof()
+        assert end.sent() == []
+        assert end.ws.over
+
+    async def test_we_close(self) -> None:
+        """`close` answers at once, with its own code, and drops what was not read."""
+        end = End()
+        end.feed(BURST)
+        assert await end.ws.close(4001) is True
+        assert [m.data for m in end.sent()] == [4001]
+        assert end.wire.calls == ["end"]
+        assert end.clock.pending == 0
+        assert end.ws.close_code == 4000
+        assert (await end.receive()).type is WSMsgType.CLOSED
+
+    async def test_we_end_sending(self) -> None:
+        """`go_away` answers at once, and drops nothing."""
+        end = End()
+        end.feed(BURST)
+        end.ws.go_away(4001)
+        assert [m.data for m in end.sent()] == [4001]
+        assert end.wire.calls == ["end"]
+        assert end.clock.pending == 0
+        assert [(await end.receive()).data for _ in range(3)] == ["a", "b", 4000]
+
+    async def test_connection_ends(self) -> None:
+        """At the end of the connection the Close is answered, if anybody still listens."""
+        for gone in (False, True):
+            end = End()
+            end.feed(BURST)
+            end.wire.gone = gone
+            end.ws.feed_eof()
+            assert types(end.sent()) == ([] if gone else [WSMsgType.CLOSE])
+            assert end.clock.pending == 0
+            assert end.ws.over
+            assert [(await end.receive()).data for _ in range(3)] == ["a", "b", 4000]
+            assert (await end.receive()).type is WSMsgType.CLOSED
+            assert end.ws.exception is None
+
+    async def test_connection_is_reset(self) -> None:
+        """A reset is an exception; what came before it is read first."""
+        end = End()
+        end.feed(BURST)
+        error = OSError("reset")
+        end.ws.set_exception(error)
+        assert end.clock.pending == 0
+        assert end.ws.exception is error
+        with pytest.raises(ConnectionResetError):
+            end.ws.send_text("c")
+        assert [(await end.receive()).data for _ in range(3)] == ["a", "b", 4000]
+        assert end.ws.close_code == 4000
+        assert (await end.receive()).type is WSMsgType.CLOSED
+        assert end.sent() == []
+
+    async def test_cancelled(self) -> None:
+        """A receive that is cancelled as the Close comes leaves it to the next one."""
+        end = End()
+        end.feed(frame(TEXT, "a"))
+        await end.receive()
+        receiving = asyncio.ensure_future(end.receive())
+        await asyncio.sleep(0)
+        end.feed(frame(CLOSE))
+        receiving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await receiving
+        assert end.clock.pending == 1
+        assert (await end.receive()).type is WSMsgType.CLOSE
+        assert types(end.sent()) == [WSMsgType.CLOSE]
+        assert end.clock.pending == 0
+
+    async def test_waits_in_the_core(self) -> None:
+        """A Close behind compressed messages that were not inflated yet waits with them."""
+        end = End(deflate=PerMessageDeflate())
+        for _ in range(10):
+            end.peer.send_binary(bytes(1 << 20))
+        end.peer.send_close(4005)
+        end.from_peer()
+        for _ in range(10):
+            assert len((await end.receive()).data) == 1 << 20
+            end.ws.send_text("got it")
+        assert types(end.sent()) == [WSMsgType.TEXT] * 10
+        assert (await end.receive()).data == 4005
+        assert [m.data for m in end.sent()] == [4005]
+        assert end.clock.pending == 0

@@ -758,6 +758,60 @@ class TestClose:
             (True, 4000, False, None),
         ]
 
+    @pytest.mark.parametrize("at_once", [True, False])
+    async def test_burst(self, at_once: bool) -> None:
+        """Messages before the client's Close are answered before it is, however they come."""
+        ready = asyncio.Event()
+
+        async def play(ws: WebSocketResponse) -> None:
+            # All of it has come, and nobody has received yet.
+            await ready.wait()
+            await echo(ws)
+
+        burst = frame(0x81, b"a") + frame(0x81, b"b") + frame(0x88, b"\x0f\xa0")
+        seen: list[WebSocketResponse] = []
+        async with serving(playing(play, seen)) as server, connected(server) as wire:
+            wire.send(handshake() + burst if at_once else handshake())
+            assert (await wire.head())[0] == 101
+            if not at_once:
+                wire.send(burst)
+            await turns_until(lambda: seen[0].stats().unread == 3)
+            assert not seen[0].closed
+            ready.set()
+            assert await wire.rest() == b"\x81\x01a\x81\x01b\x88\x02\x0f\xa0"
+        assert seen[0].close_code == 4000
+
+    async def test_half_closed(self) -> None:
+        """A client that says no more after its Close gets the answer all the same."""
+
+        async def play(ws: WebSocketResponse) -> None:
+            await stay.wait()
+            await drain_all(ws)
+
+        stay = asyncio.Event()
+        async with serving(playing(play)) as server, connected(server) as wire:
+            wire.send(handshake())
+            assert (await wire.head())[0] == 101
+            wire.send(frame(0x81, b"a") + frame(0x88, b"\x0f\xa0"))
+            wire.writer.write_eof()
+            assert await wire.rest() == b"\x88\x02\x0f\xa0"
+            stay.set()
+
+    async def test_only_sends(self) -> None:
+        """A handler that never receives learns of the client's Close by its next send."""
+
+        async def play(ws: WebSocketResponse) -> None:
+            with contextlib.suppress(ClientConnectionResetError):
+                while True:
+                    await ws.send_str("tick")
+                    await asyncio.sleep(0)
+            raised.set()
+
+        raised = asyncio.Event()
+        async with serving(playing(play)) as server, opening(server) as peer:
+            assert (await peer.close(4000)).data == 4000
+            await raised.wait()
+
     async def test_iteration_ends(self) -> None:
         """`async for` ends with the client's Close."""
         async with serving(playing(drain_all)) as server, opening(server) as peer:
@@ -962,6 +1016,25 @@ class TestHandlerEnds:
                 closed.clear()
                 go.clear()
         assert done == ["ran to its end"] * 2
+
+    async def test_not_cancelled_after_a_close(self) -> None:
+        """Nor is one whose client said that it goes, though the handler has not read that yet."""
+        done: list[str] = []
+
+        async def play(ws: WebSocketResponse) -> None:
+            await turns_until(lambda: ws.get_extra_info("socket") is None)
+            await asyncio.sleep(0)
+            done.append(await ws.receive_str())
+
+        seen: list[WebSocketResponse] = []
+        handler = playing(play, seen)
+        async with serving(handler, handler_cancellation=True) as server:
+            async with connected(server) as wire:
+                wire.send(handshake() + frame(0x81, b"a") + frame(0x88, b"\x0f\xa0"))
+                await turns_until(lambda: bool(seen) and seen[0].stats().unread == 2)
+                reset(wire)
+            await turns_until(lambda: bool(done))
+        assert done == ["a"]
 
     async def test_cancelled_with_its_client(self) -> None:
         """With `handler_cancellation` a client that vanishes takes its handler along."""

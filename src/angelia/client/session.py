@@ -298,7 +298,9 @@ class ClientSession(SessionSettings):
         - `timeout`: a `ClientWSTimeout`, by default 10 seconds for closing and no limit for
           receiving; a bare number (for closing) and `receive_timeout` are deprecated. The handshake
           has the session's timeouts;
-        - `autoclose`, `autoping`: answer the server's Close and Pings;
+        - `autoclose`: answer the server's Close when it is received, so that messages before it can
+          still be answered; at once where there were none, after half of `ws_close` in any case;
+        - `autoping`: answer the server's Pings, and do not return them;
         - `heartbeat`: after so many seconds without a sign of life send a Ping, and fail half that
           time later if none comes;
         - `origin`: the `Origin` field;

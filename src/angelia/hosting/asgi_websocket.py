@@ -47,7 +47,16 @@ _OWN_FIELDS: Final = frozenset(
 class ASGIWebSocket:
     """What `receive` and `send` are methods of, from the opening handshake on."""
 
-    __slots__ = ("_connected", "_denial", "_options", "_over", "_refused", "_request", "_ws")
+    __slots__ = (
+        "_connected",
+        "_denial",
+        "_lost",
+        "_options",
+        "_over",
+        "_refused",
+        "_request",
+        "_ws",
+    )
 
     def __init__(self, request: Request, options: Mapping[str, Any]) -> None:
         self._request = request
@@ -59,6 +68,8 @@ class ASGIWebSocket:
         # The application has been told that it may accept; that the WebSocket is over.
         self._connected = False
         self._over: Message | None = None
+        # It could not send; what the client had sent before is still to be received.
+        self._lost = False
 
     # --- receiving -----------------------------------------------------------------------------
 
@@ -114,7 +125,7 @@ class ASGIWebSocket:
             try:
                 await _send_message(ws, message)
             except OSError:
-                self._over = self._over or _disconnected(ws.close_code or ABNORMAL, "")
+                self._lost = True
                 raise
 
     async def _accept(self, message: Message) -> None:
@@ -144,7 +155,7 @@ class ASGIWebSocket:
             return
         if self._refused:
             raise RuntimeError("websocket.close after websocket.close")
-        if self._over is not None or ws.closed:
+        if self._gone or ws.closed:
             raise ConnectionResetError("the client has gone")
         self._refused = True
         code = message.get("code", 1000)
@@ -164,6 +175,11 @@ class ASGIWebSocket:
 
     # --- the end -------------------------------------------------------------------------------
 
+    @property
+    def _gone(self) -> bool:
+        """Whether the application knows that the client has gone."""
+        return self._lost or self._over is not None
+
     def app_ended(self) -> StreamResponse:
         """The application has returned: what is to be answered. RuntimeError for nothing at all."""
         if self._ws is not None:
@@ -182,7 +198,7 @@ class ASGIWebSocket:
         if self._denial is not None:
             self._denial.app_failed(error)
             return self._denial
-        if self._over is not None and not self._refused:
+        if self._gone and not self._refused:
             # Frameworks have their own errors for a client that has gone.
             _logger.debug("the client went away during %r", self._request, exc_info=error)
             if self._ws is None:

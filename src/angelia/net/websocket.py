@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from angelia.core.interface import Buffer, Role
 from angelia.core.ws import DEFAULT_MAX_MSG_SIZE, WSConnection, WSState
 from angelia.core.ws_extensions import PerMessageDeflate
-from angelia.core.ws_frames import Opcode, WSCloseCode
+from angelia.core.ws_frames import NO_STATUS, Opcode, WSCloseCode
 from angelia.core.ws_messages import WSMessage, WSMsgType
 from angelia.errors import (
     ClientConnectionResetError,
@@ -180,7 +180,8 @@ class WebSocket:
             deflate=deflate,
             decode_text=options.decode_text,
             autoping=options.autoping,
-            autoclose=options.autoclose,
+            # When it is answered depends on who receives: see `_leave_answer`.
+            autoclose=False,
         )
         self._carrier = carrier
         self._options = options
@@ -244,8 +245,8 @@ class WebSocket:
 
     @property
     def parted(self) -> bool:
-        """Whether a closing handshake has been begun by us, or completed."""
-        return self._core.state in (WSState.CLOSE_SENT, WSState.CLOSED)
+        """Whether a closing handshake has been begun, by whichever side."""
+        return self._core.state not in (WSState.OPEN, WSState.FAILED)
 
     @property
     def over(self) -> bool:
@@ -314,6 +315,8 @@ class WebSocket:
                 self._end()
             elif core.state is WSState.FAILED:
                 self._begin_linger()
+            elif core.state is WSState.CLOSE_RECEIVED and self._options.autoclose:
+                self._leave_answer()
         if queue:
             waiter = self._waiter
             if waiter is not None and not waiter.done():
@@ -354,6 +357,9 @@ class WebSocket:
     def _receive_eof(self) -> None:
         if self._over:
             return
+        if self._options.autoclose:
+            # A peer that says no more may still listen.
+            self._answer_close()
         for message in self._core.receive_eof():
             # RFC 6455 §7.1.5: 1006. Who reads on learns that there is nothing more to come.
             self._exception = message.data
@@ -472,10 +478,11 @@ class WebSocket:
             self.closed = True
             return message
         self._size -= getsizeof(message.data) + MESSAGE_COST
-        if message.type is WSMsgType.ERROR or (
-            message.type is WSMsgType.CLOSE and self._options.autoclose
-        ):
+        if message.type is WSMsgType.ERROR:
             self.closed = True
+        elif message.type is WSMsgType.CLOSE and self._options.autoclose:
+            self.closed = True
+            self._answer_close()
         return message
 
     def _count_read_after_end(self) -> None:
@@ -546,6 +553,8 @@ class WebSocket:
         elif opcode is Opcode.TEXT or opcode is Opcode.BINARY:
             self._messages_sent += 1
         self._flush()
+        if self._core.state is WSState.CLOSED:
+            self._end()
 
     async def drain(self) -> None:
         """Wait until the socket takes more."""
@@ -605,17 +614,14 @@ class WebSocket:
             return False
         if core.state in _SENDING:
             try:
-                core.send_close(code, message)
+                # It goes first: what is dropped may hold the peer's.
+                self._send_close(code, message)
             except LocalProtocolError as error:
                 raise ValueError(str(error)) from error
         self.closed = self._closing = True
-        # The Close frame goes first: what is dropped may hold the peer's.
-        self._flush_answers()
         self._drop_unread()
         self._wake()
         try:
-            if core.state is WSState.CLOSED:
-                self._end()
             if not self._over:
                 await self._wait_over()
         finally:
@@ -629,15 +635,22 @@ class WebSocket:
     def go_away(self, code: int = WSCloseCode.GOING_AWAY) -> None:
         """Send a Close frame and wait for nothing: the connection closes when the peer answers.
 
-        Whoever receives goes on, until that answer or the end of the option's time.
+        Whoever receives goes on, until that answer or the end of the option's time. Where the
+        peer's Close has come, this is its answer.
         """
-        if self._over or self._core.state is not WSState.OPEN:
+        if self._over or self._core.state not in _SENDING:
             return
-        self._core.send_close(code)
+        self._send_close(code)
+        if not self._over:
+            self._stop_heartbeat()
+            self._linger = self._loop.call_later(self._closing_time, self._unanswered)
+
+    def _send_close(self, code: int, reason: str | bytes = b"") -> None:
+        """Send a Close frame; where it is the answer to the peer's, all is said."""
+        self._core.send_close(code, reason)
         self._flush_answers()
-        self._stop_heartbeat()
-        timeout = self._close_timeout or DEFAULT_CLOSE_TIMEOUT
-        self._linger = self._loop.call_later(timeout, self._unanswered)
+        if self._core.state is WSState.CLOSED:
+            self._end()
 
     def _unanswered(self) -> None:
         self._incomplete(None)
@@ -662,6 +675,28 @@ class WebSocket:
         if found and self._exception is None:
             self._exception = found[0].data if error is None else error
 
+    def _leave_answer(self) -> None:
+        """The peer's Close has come: whoever receives answers it by getting to it.
+
+        RFC 6455 §5.5.1 lets the answer wait, so messages that came before can still be answered.
+        """
+        if self._linger is not None or self._over:
+            return
+        self._stop_heartbeat()
+        if not self._messages_received:
+            # There are none. Who only sends learns of the end by the next send.
+            self._answer_close()
+            return
+        # Half the time: a peer that waits as long as we would still gets the answer.
+        self._linger = self._loop.call_later(self._closing_time / 2, self._answer_close)
+
+    def _answer_close(self) -> None:
+        """Answer the peer's Close, unless that was done."""
+        core = self._core
+        if core.state is WSState.CLOSE_RECEIVED and not self._over:
+            # §5.5.1: an answer typically echoes the code.
+            self._send_close(core.close_code or NO_STATUS)
+
     def _begin_linger(self) -> None:
         # RFC 6455 §7.1.7. What the peer is still sending is read, and thrown away, until it has
         # seen our Close frame and ends the connection: closing before it is done would reset the
@@ -672,15 +707,19 @@ class WebSocket:
                 self._end()
                 return
             self._resume()
-            timeout = self._close_timeout or DEFAULT_CLOSE_TIMEOUT
-            self._linger = self._loop.call_later(timeout, self._end)
+            self._linger = self._loop.call_later(self._closing_time, self._end)
             self._stop_heartbeat()
+
+    @property
+    def _closing_time(self) -> float:
+        """Seconds that something which must end has in any case."""
+        return self._close_timeout or DEFAULT_CLOSE_TIMEOUT
 
     def _end(self) -> None:
         """All is said: the connection closes."""
         if not self._over:
             self._over_now()
-            self._carrier.end(self._close_timeout or DEFAULT_CLOSE_TIMEOUT)
+            self._carrier.end(self._closing_time)
 
     def _stop_heartbeat(self) -> None:
         if self._timer is not None:

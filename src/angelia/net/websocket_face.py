@@ -139,9 +139,10 @@ class WebSocketFace:
         """The next message.
 
         Pings are answered and not returned unless `autoping` is off. CLOSE comes when the peer
-        closes, ERROR when the connection fails, CLOSED when it is over, and CLOSING while another
-        task closes it. TimeoutError after `timeout` seconds, by default those that the
-        WebSocket was opened with. RuntimeError while another task receives.
+        closes, and is answered by then unless `autoclose` is off; ERROR when the connection fails,
+        CLOSED when it is over, and CLOSING while another task closes it. TimeoutError after
+        `timeout` seconds, by default those that the WebSocket was opened with. RuntimeError while
+        another task receives.
         """
         message = self._ws.next_message()
         if message is None:

@@ -83,7 +83,9 @@ class WebSocketResponse(WebSocketFace, SwitchingResponse):
 
     - `timeout`: seconds that closing waits for the client's Close frame (10), None for no limit;
     - `receive_timeout`: seconds that `receive` waits, None for no limit;
-    - `autoclose`, `autoping`: answer the client's Close and Pings, and do not return the Pings;
+    - `autoclose`: answer the client's Close when the handler receives it, so that messages before
+      it can still be answered; at once where there were none, after half of `timeout` in any case;
+    - `autoping`: answer the client's Pings, and do not return them;
     - `heartbeat`: after so many seconds without a sign of life send a Ping, and fail half that
       time later if none comes; None for never;
     - `protocols`: the subprotocols that are spoken here; of those that the client offers the first
