@@ -13,12 +13,16 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 BUILD := pyproject.toml setup.py $(wildcard src/angelia/core/_speedups.c)
 
-.PHONY: help demo test autobahn browser lint types docs bench cover clean
+# What the tests need of npm's packages; Node finds them there by NODE_PATH.
+NODE := .venvs/node
+
+.PHONY: help demo test peers autobahn browser lint types docs bench cover clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo   run the main job against an embedded server, and print what it did"
 	@echo "make test   run all tests (ARGS='-k name' for some)"
+	@echo "make peers  install what the tests talk to and npm has (the rest is the system's)"
 	@echo "make autobahn   the Autobahn test suite, where there is Python 2.7 (ARGS=--quick: a part)"
 	@echo "make browser   a page in headless Chromium talks to our server over WebSockets"
 	@echo "make lint   style, formatting, types, layers, news fragments"
@@ -49,6 +53,14 @@ demo: $(VENV)/.cli
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
+
+$(NODE)/.installed: $(wildcard tests/peers/node/*.json)
+	mkdir -p $(NODE)
+	cp $^ $(NODE)
+	npm ci --prefix $(NODE) --ignore-scripts --no-audit --no-fund --no-update-notifier
+	@touch $@
+
+peers: $(NODE)/.installed
 
 autobahn: $(VENV)/.dev
 	$(BIN)/python tests/autobahn/run.py $(ARGS) || test $$? -eq 77

@@ -17,6 +17,7 @@ import os
 import shutil
 from collections.abc import Callable, Coroutine
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 import pytest
@@ -48,6 +49,10 @@ WHOLE_COLLECTION_INTERVAL = 500
 
 # Where the distributions put servers, which is not in every user's PATH.
 EXTRA_PATHS = ("/usr/sbin", "/usr/local/sbin", "/sbin", "/usr/lib/squid", "/usr/lib64/squid")
+
+
+# Where `make peers` installs what is npm's.
+NODE_MODULES = Path(__file__).parent.parent / ".venvs" / "node" / "node_modules"
 
 
 # --- async tests ---------------------------------------------------------------------------------
@@ -198,8 +203,9 @@ def _missing(name: str) -> NoReturn:
 
 @pytest.fixture(scope="session")
 def require_peer() -> RequirePeer:
-    """Finds the path of a program (``nginx``) or an importable module (``module:uvicorn``).
+    """Finds a program (``nginx``), a module (``module:uvicorn``), a package of npm's (``npm:ws``).
 
+    The answer is its path, the module's name, or the directory that NODE_PATH has to name.
     What is missing skips the test; with ``ANGELIA_REQUIRE_PEERS=1`` it fails it.
     """
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *EXTRA_PATHS])
@@ -209,6 +215,9 @@ def require_peer() -> RequirePeer:
         if name.startswith("module:"):
             module = name.removeprefix("module:")
             return module if find_spec(module) is not None else None
+        if name.startswith("npm:"):
+            package = NODE_MODULES / name.removeprefix("npm:") / "package.json"
+            return str(NODE_MODULES) if package.exists() else None
         return shutil.which(name, path=path)
 
     def require(name: str) -> str:

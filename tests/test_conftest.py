@@ -101,12 +101,14 @@ class TestPeers:
 
     TEST = "def test_it(require_peer): require_peer('no-such-program')\n"
 
+    @pytest.mark.parametrize("kind", ["", "module:", "npm:"])
     def test_missing_skips(
-        self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+        self, kind: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A missing peer skips the test."""
         monkeypatch.delenv("ANGELIA_REQUIRE_PEERS", raising=False)
-        assert _outcome(pytester, self.TEST)[0] == {"skipped": 1}
+        test = self.TEST.replace("no-such", f"{kind}no-such")
+        assert _outcome(pytester, test)[0] == {"skipped": 1}
 
     def test_required_fails(
         self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
