@@ -194,6 +194,10 @@ class TestRefused:
             (["ftp://h/"], "the scheme 'ftp' is none of ws, wss, http, https"),
             (["ws://h/", "-H", "Host:"], "cannot be left out"),
             (["ws://h/", "-H", "nonsense"], "a header is"),
+            (["ws://h/", "--protocol", "a,b"], "subprotocol is no token: 'a,b'"),
+            (["ws://h/", "--protocol", "a", "--protocol", "a"], "subprotocol"),
+            (["--listen", "0", "-H", "a: b"], "--header is for a client"),
+            (["--listen", "0", "--unix-socket", "x"], "--unix-socket is for a client"),
         ],
     )
     def test_usage(

@@ -563,6 +563,11 @@ class TestHandshake:
             ({"protocols": ("a b",)}, ValueError),
             ({"protocols": ("a", "a")}, ValueError),
             ({"timeout": "1"}, TypeError),
+            ({"timeout": angelia.ClientWSTimeout(ws_close=-1)}, ValueError),
+            ({"timeout": angelia.ClientWSTimeout(ws_receive=float("nan"))}, ValueError),
+            ({"heartbeat": -1}, ValueError),
+            ({"heartbeat": "1"}, TypeError),
+            ({"max_msg_size": None}, TypeError),
         ],
     )
     async def test_wrong_arguments(self, arguments: dict[str, Any], error: type[Exception]) -> None:

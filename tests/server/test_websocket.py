@@ -418,10 +418,25 @@ class TestOpeningHandshake:
             assert ("sec-websocket-extensions" in fields) is bool(bits)
 
     @pytest.mark.parametrize(
-        "options", [{"compress": 8}, {"compress": 16}, {"protocols": "chat"}], ids=str
+        "options",
+        [
+            {"compress": 8},
+            {"compress": 16},
+            {"protocols": "chat"},
+            {"timeout": -1},
+            {"timeout": "1"},
+            {"receive_timeout": -1},
+            {"heartbeat": -1},
+            {"heartbeat": True},
+            {"max_msg_size": -1},
+            {"max_msg_size": None},
+            {"writer_limit": -1},
+            {"writer_limit": None},
+        ],
+        ids=str,
     )
     def test_wrong_arguments(self, options: dict[str, Any]) -> None:
-        """Windows of 9 to 15 bits, and protocols that are several."""
+        """Windows of 9 to 15 bits, protocols that are several; no time or size is negative."""
         with pytest.raises((ValueError, TypeError)):
             WebSocketResponse(**options)
 

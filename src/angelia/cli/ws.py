@@ -32,6 +32,19 @@ END: Final = b"end"
 # So much of a binary message is shown on a terminal, in octets.
 SHOWN_OCTETS: Final = 32
 
+# What asks for something that only a client does.
+CLIENT_OPTIONS: Final = (
+    "auth",
+    "binary",
+    "cacert",
+    "compress",
+    "headers",
+    "insecure",
+    "origin",
+    "proxy",
+    "unix_socket",
+)
+
 # RFC 6455 §7.4: ends without a complaint. 1005 is a Close frame without a code.
 _ORDERLY: Final = (1000, 1001, 1005)
 
@@ -39,6 +52,7 @@ _ORDERLY: Final = (1000, 1001, 1005)
 async def talk(options: WebSocketOptions, output: Output) -> int:
     """Talk until either side ends it; returns the exit code. Raises `UsageError`."""
     if options.listen is not None:
+        _check_listening(options)
         await _echo(options, output)
         return ExitCode.OK
     import angelia
@@ -65,7 +79,8 @@ async def talk(options: WebSocketOptions, output: Output) -> int:
         except angelia.WSServerHandshakeError as error:
             output.error(f"{error.status} {error.message}")
             return ExitCode.HTTP_ERROR
-        except (angelia.InvalidURL, angelia.NonHttpUrlClientError) as error:
+        except (ValueError, angelia.NonHttpUrlClientError) as error:
+            # A URL or a field of the handshake that cannot be.
             raise UsageError(str(error)) from error
         async with ws:
             return await _Conversation(ws, options, output).run()
@@ -171,6 +186,14 @@ class _Conversation:
             return ExitCode.OK
         output.error(f"closed with {code}")
         return ExitCode.HTTP_ERROR
+
+
+def _check_listening(options: WebSocketOptions) -> None:
+    """UsageError for options that a server has no use for."""
+    for name in CLIENT_OPTIONS:
+        if getattr(options, name):
+            option = name.removesuffix("s").replace("_", "-")
+            raise UsageError(f"--{option} is for a client, not with --listen")
 
 
 async def _echo(options: WebSocketOptions, output: Output) -> None:

@@ -157,7 +157,6 @@ class Opening(NamedTuple):
         """Out of the arguments of `ws_connect`; TypeError and ValueError for wrong ones."""
         if isinstance(protocols, str):
             raise TypeError(f"protocols are several, not one str: {protocols!r}")
-        check_count("max_msg_size", max_msg_size)
         options = WebSocketOptions(
             timeout.ws_receive,
             timeout.ws_close,
@@ -167,6 +166,7 @@ class Opening(NamedTuple):
             max_msg_size,
             decode_text,
         )
+        options.check()
         return cls(tuple(protocols), _deflate_offer(compress), origin, timeout, options)
 
     def headers(self, given: Any) -> CIMultiDict[str]:

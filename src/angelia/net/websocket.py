@@ -36,6 +36,7 @@ __all__ = (
     "WSStats",
     "WebSocket",
     "WebSocketOptions",
+    "check_octets",
 )
 
 # The documented default of `ws_close`, in seconds.
@@ -106,6 +107,31 @@ class WebSocketOptions(NamedTuple):
     autoping: bool = True
     max_msg_size: int = DEFAULT_MAX_MSG_SIZE
     decode_text: bool = True
+
+    def check(self) -> None:
+        """TypeError and ValueError for what is no time, or no size."""
+        _check_seconds("the limit of time for receiving", self.receive_timeout)
+        _check_seconds("the limit of time for closing", self.close_timeout)
+        _check_seconds("heartbeat", self.heartbeat)
+        check_octets("max_msg_size", self.max_msg_size)
+
+
+def check_octets(name: str, value: object) -> None:
+    """TypeError unless `value` is an int, ValueError if it is negative."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} is a whole number, not {value!r}")
+    if value < 0:
+        raise ValueError(f"{name} is 0 or more, not {value}")
+
+
+def _check_seconds(name: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
+    # A NaN is neither.
+    if not value >= 0:
+        raise ValueError(f"{name} is 0 or more seconds, not {value!r}")
 
 
 class WSStats(NamedTuple):

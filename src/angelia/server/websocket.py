@@ -23,7 +23,12 @@ from angelia.core.ws_extensions import (
 from angelia.core.ws_frames import WSCloseCode
 from angelia.core.ws_handshake import check_request, choose_protocol, response_fields
 from angelia.errors import HandshakeError
-from angelia.net.websocket import DEFAULT_CLOSE_TIMEOUT, WebSocket, WebSocketOptions
+from angelia.net.websocket import (
+    DEFAULT_CLOSE_TIMEOUT,
+    WebSocket,
+    WebSocketOptions,
+    check_octets,
+)
 from angelia.net.websocket_face import WebSocketFace
 from angelia.server.http_exception import HTTPException
 from angelia.server.upgrade import ServerCarrier, SwitchingResponse
@@ -126,10 +131,12 @@ class WebSocketResponse(WebSocketFace, SwitchingResponse):
         self._compress = 0 if not compress else MAX_WINDOW_BITS if compress is True else compress
         if self._compress:
             _policy(self._compress)
+        check_octets("writer_limit", writer_limit)
         self._writer_limit = writer_limit
         self._options = WebSocketOptions(
             receive_timeout, timeout, heartbeat, autoclose, autoping, max_msg_size, decode_text
         )
+        self._options.check()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._ws!r}>" if self.prepared else super().__repr__()
