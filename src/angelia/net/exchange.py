@@ -306,12 +306,9 @@ class Exchange:
             waiter.set_result(head)
 
     def _begin_decoding(self, values: str | list[str]) -> None:
-        joined = values if isinstance(values, str) else ",".join(values)
+        codings = [values] if isinstance(values, str) else values
         try:
-            decoder = make_decoder(
-                [token for part in joined.split(",") if (token := part.strip(" \t"))],
-                max_total=self._options.max_decoded_size,
-            )
+            decoder = make_decoder(codings, max_total=self._options.max_decoded_size)
         except ContentError as error:
             self._content_failed(error)
         else:

@@ -175,8 +175,7 @@ class ServerExchange:
         return stream
 
     def _begin_decoding(self, values: str | list[str]) -> None:
-        joined = values if isinstance(values, str) else ",".join(values)
-        codings = [token for part in joined.split(",") if (token := part.strip(" \t"))]
+        codings = [values] if isinstance(values, str) else values
         decoder = make_decoder(codings, max_total=self.connection.options.max_decoded_size)
         self._decoding = None if decoder is None else Decoding(decoder)
         self.decodes = decoder is not None
