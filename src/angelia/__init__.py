@@ -135,9 +135,10 @@ if typing.TYPE_CHECKING:
     from angelia.server.forms import FileField
     from angelia.server.http_exception import HTTPException
     from angelia.server.request import Request
-    from angelia.server.response import Response, StreamResponse, json_response
+    from angelia.server.response import Response, json_response
     from angelia.server.runner import serve
     from angelia.server.server import Server
+    from angelia.server.stream_response import StreamResponse
     from angelia.server.upgrade import UpgradeResponse
     from angelia.server.websocket import WebSocketReady, WebSocketResponse, check_origin
 
@@ -151,7 +152,7 @@ _SERVER_NAMES = {
     "Request": "request",
     "Response": "response",
     "Server": "server",
-    "StreamResponse": "response",
+    "StreamResponse": "stream_response",
     "UpgradeResponse": "upgrade",
     "WebSocketReady": "websocket",
     "WebSocketResponse": "websocket",

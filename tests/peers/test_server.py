@@ -14,8 +14,9 @@ import pytest
 
 from angelia.server.files import Directory
 from angelia.server.request import Request
-from angelia.server.response import Response, StreamResponse
+from angelia.server.response import Response
 from angelia.server.server import Server
+from angelia.server.stream_response import StreamResponse
 
 pytestmark = [pytest.mark.usefixtures("loop_kind"), pytest.mark.deadline(30)]
 

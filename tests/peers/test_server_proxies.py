@@ -14,8 +14,9 @@ import pytest
 
 import angelia
 from angelia.server.request import Request
-from angelia.server.response import Response, StreamResponse
+from angelia.server.response import Response
 from angelia.server.server import Server
+from angelia.server.stream_response import StreamResponse
 from peers.process import LOOPBACK, Process, free_port
 
 pytestmark = [pytest.mark.usefixtures("loop_kind"), pytest.mark.deadline(45)]

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 from angelia.server.request import Request
-from angelia.server.response import Response, StreamResponse
+from angelia.server.response import Response
 from angelia.server.server import Server
+from angelia.server.stream_response import StreamResponse
 
 
 def tell(line: str) -> None:

@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from angelia.server.request import Request
-from angelia.server.response import Response, StreamResponse
+from angelia.server.response import Response
 from angelia.server.server import Server
+from angelia.server.stream_response import StreamResponse
 
 Handler = Callable[[Request], Awaitable[StreamResponse]]
 

@@ -14,7 +14,8 @@ from angelia.server.access_log import DEFAULT_FORMAT, AccessLogger
 from angelia.server.connection import ServerConnection
 from angelia.server.files import FileResponse
 from angelia.server.request import Request
-from angelia.server.response import Response, StreamResponse
+from angelia.server.response import Response
+from angelia.server.stream_response import StreamResponse
 from server.kit import ask, connected, hello, serving
 
 pytestmark = pytest.mark.deadline(15)

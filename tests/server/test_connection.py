@@ -16,8 +16,9 @@ from angelia.server.access_log import AbstractAccessLogger
 from angelia.server.connection import MAX_BATCHED
 from angelia.server.http_exception import HTTPException
 from angelia.server.request import Request
-from angelia.server.response import Response, StreamResponse
+from angelia.server.response import Response
 from angelia.server.server import Server
+from angelia.server.stream_response import StreamResponse
 from server.kit import GET, LAST, ask, connected, echo, hello, post, serving
 
 pytestmark = [pytest.mark.usefixtures("loop_kind"), pytest.mark.deadline(15)]

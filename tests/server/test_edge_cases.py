@@ -14,7 +14,8 @@ from angelia.server.access_log import AccessLogger
 from angelia.server.files import Directory
 from angelia.server.http_exception import HTTPException
 from angelia.server.request import Request
-from angelia.server.response import Response, StreamResponse
+from angelia.server.response import Response
+from angelia.server.stream_response import StreamResponse
 from server.kit import GET, ask, connected, echo, hello, serving
 
 pytestmark = [pytest.mark.usefixtures("loop_kind"), pytest.mark.deadline(20)]

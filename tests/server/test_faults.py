@@ -25,8 +25,9 @@ from angelia.server.connection import ServerConnection
 from angelia.server.exchange import ServerExchange
 from angelia.server.files import FileResponse
 from angelia.server.request import Request
-from angelia.server.response import Response, StreamResponse
+from angelia.server.response import Response
 from angelia.server.server import Server
+from angelia.server.stream_response import StreamResponse
 from server.kit import GET, Wire, ask, connected, echo, hello, post, serving
 
 pytestmark = [pytest.mark.usefixtures("loop_kind"), pytest.mark.deadline(20)]

@@ -14,7 +14,7 @@ from angelia.core.fields import serialize_http_date
 from angelia.server.files import Directory, FileResponse, _open
 from angelia.server.http_exception import HTTPException
 from angelia.server.request import Request
-from angelia.server.response import StreamResponse
+from angelia.server.stream_response import StreamResponse
 from server.kit import Answer, ask, connected, next_descriptor, serving
 
 pytestmark = [pytest.mark.usefixtures("loop_kind"), pytest.mark.deadline(15)]

@@ -16,8 +16,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from angelia.server.request import Request
-from angelia.server.response import Response, StreamResponse
+from angelia.server.response import Response
 from angelia.server.server import Server
+from angelia.server.stream_response import StreamResponse
 from core.h1_requests import ACCEPTED, REFUSED, Accepted, Refused, with_fields
 from core.h1_server_kit import CANARY
 from server.kit import GET, Answer, Wire, connected, serving

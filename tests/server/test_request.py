@@ -12,7 +12,8 @@ from angelia.core.interface import HttpVersion10, HttpVersion11
 from angelia.server.forms import FileField
 from angelia.server.http_exception import HTTPException
 from angelia.server.request import Request
-from angelia.server.response import Response, StreamResponse
+from angelia.server.response import Response
+from angelia.server.stream_response import StreamResponse
 from angelia.testing import make_mocked_request
 from server.kit import ask, post, serving
 

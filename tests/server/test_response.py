@@ -13,7 +13,8 @@ import pytest
 
 from angelia.core.fields import ETag
 from angelia.server.request import Request
-from angelia.server.response import Response, StreamResponse, json_response
+from angelia.server.response import Response, json_response
+from angelia.server.stream_response import StreamResponse
 from server.kit import GET, Answer, ask, connected, serving
 
 pytestmark = pytest.mark.deadline(15)

@@ -10,7 +10,8 @@ import pytest
 from angelia.abc import AbstractMatchInfo, AbstractRouter, AbstractView
 from angelia.server.http_exception import HTTPException
 from angelia.server.request import Request
-from angelia.server.response import Response, StreamResponse
+from angelia.server.response import Response
+from angelia.server.stream_response import StreamResponse
 from server.kit import GET, ask, serving
 
 pytestmark = pytest.mark.deadline(15)

@@ -13,9 +13,10 @@ import pytest
 
 import angelia
 from angelia.server.request import Request
-from angelia.server.response import Response, StreamResponse
+from angelia.server.response import Response
 from angelia.server.runner import StopSignals, serve
 from angelia.server.server import Server
+from angelia.server.stream_response import StreamResponse
 from server.kit import GET, ask, connected, hello
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]

@@ -15,8 +15,8 @@ import pytest
 from angelia.server import sendfile
 from angelia.server.files import FileResponse
 from angelia.server.request import Request
-from angelia.server.response import StreamResponse
 from angelia.server.server import Server
+from angelia.server.stream_response import StreamResponse
 from server.kit import GET, Wire, connected, serving
 
 pytestmark = [

@@ -12,8 +12,9 @@ import trustme
 
 import angelia
 from angelia.server.request import Request
-from angelia.server.response import Response, StreamResponse
+from angelia.server.response import Response
 from angelia.server.server import Server
+from angelia.server.stream_response import StreamResponse
 from server.kit import GET, LAST, Wire, connected, hello, serving
 
 pytestmark = [pytest.mark.usefixtures("loop_kind"), pytest.mark.deadline(15)]

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from angelia.server.request import Request
-from angelia.server.response import Response, StreamResponse
+from angelia.server.response import Response
+from angelia.server.stream_response import StreamResponse
 from angelia.server.upgrade import UpgradeResponse
 from server.kit import GET, ask, connected, hello, serving
 

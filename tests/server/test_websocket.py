@@ -21,7 +21,8 @@ from angelia.core.ws_messages import WSMsgType
 from angelia.errors import ClientConnectionResetError, WSMessageTypeError, WSServerHandshakeError
 from angelia.server.http_exception import HTTPException
 from angelia.server.request import Request
-from angelia.server.response import Response, StreamResponse
+from angelia.server.response import Response
+from angelia.server.stream_response import StreamResponse
 from angelia.server.websocket import WebSocketReady, WebSocketResponse, check_origin
 from server.kit import GET, Handler, Wire, ask, connected, hello, serving
 from server.ws_kit import ACCEPT, KEY, handshake, opened, opening

@@ -15,8 +15,9 @@ from typing import Final
 from angelia.server.access_log import AbstractAccessLogger
 from angelia.server.http_exception import HTTPException
 from angelia.server.request import Request
-from angelia.server.response import Response, StreamResponse, json_response
+from angelia.server.response import Response, json_response
 from angelia.server.server import Server
+from angelia.server.stream_response import StreamResponse
 
 __all__ = ("GZIPPED_TEXT", "STREAM_LINES", "serving")
 

@@ -26,7 +26,7 @@ from angelia.server.websocket import WebSocketResponse
 
 if TYPE_CHECKING:
     from angelia.server.request import Request
-    from angelia.server.response import StreamResponse
+    from angelia.server.stream_response import StreamResponse
 
 __all__ = ("ASGIHandler", "LifespanError")
 

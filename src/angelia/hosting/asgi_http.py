@@ -24,7 +24,8 @@ from angelia.core.reasons import reason_of
 from angelia.errors import ContentError, LocalProtocolError
 from angelia.hosting.asgi_scope import Message
 from angelia.server.http_exception import HTTPException
-from angelia.server.response import SERVER, StreamResponse, has_no_content, http_now
+from angelia.server.ready_heads import SERVER, http_now
+from angelia.server.stream_response import StreamResponse, has_no_content
 
 if TYPE_CHECKING:
     from angelia.server.request import Request

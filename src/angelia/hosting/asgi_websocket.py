@@ -18,7 +18,7 @@ from angelia.core.ws_messages import WSMessage, WSMsgType
 from angelia.hosting.asgi_http import ASGIResponse
 from angelia.hosting.asgi_scope import Message
 from angelia.server.http_exception import HTTPException
-from angelia.server.response import StreamResponse
+from angelia.server.stream_response import StreamResponse
 from angelia.server.websocket import WebSocketResponse
 
 if TYPE_CHECKING:

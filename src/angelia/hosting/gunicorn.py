@@ -31,7 +31,7 @@ from angelia.server.server import Server
 if TYPE_CHECKING:
     from angelia.server.options import Handler
     from angelia.server.request import Request
-    from angelia.server.response import StreamResponse
+    from angelia.server.stream_response import StreamResponse
 
 __all__ = (
     "ASGIUvloopWorker",

@@ -10,7 +10,7 @@ import functools
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
-from angelia.server.response import SERVER
+from angelia.server.ready_heads import SERVER
 
 if TYPE_CHECKING:
     from angelia.server.request import Request

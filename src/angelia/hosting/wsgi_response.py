@@ -17,7 +17,8 @@ from multidict import CIMultiDict
 
 from angelia.core.interface import HttpVersion11, ResponseHead
 from angelia.errors import LocalProtocolError
-from angelia.server.response import SERVER, StreamResponse, has_no_content, http_now
+from angelia.server.ready_heads import SERVER, http_now
+from angelia.server.stream_response import StreamResponse, has_no_content
 
 if TYPE_CHECKING:
     from angelia.server.request import Request

@@ -16,7 +16,7 @@ from angelia.core.patterns import lazy
 
 if TYPE_CHECKING:
     from angelia.server.request import Request
-    from angelia.server.response import StreamResponse
+    from angelia.server.stream_response import StreamResponse
 
 __all__ = ("DEFAULT_FORMAT", "AbstractAccessLogger", "AccessLogger")
 

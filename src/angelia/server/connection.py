@@ -21,10 +21,12 @@ from angelia.net.transport import READ_SIZE, WriteBatch, write_together
 from angelia.server.exchange import ServerExchange, announces_content
 from angelia.server.http_exception import HTTPException
 from angelia.server.options import ServerOptions
+from angelia.server.ready_heads import SERVER, http_now
 from angelia.server.request import Request
-from angelia.server.response import SERVER, Response, StreamResponse, http_now
+from angelia.server.response import Response
 from angelia.server.send_watch import SendWatch
 from angelia.server.sendfile import CAN_SEND_FILES, FileTransfer
+from angelia.server.stream_response import StreamResponse
 from angelia.server.tasks import HandlerTasks
 
 if TYPE_CHECKING:

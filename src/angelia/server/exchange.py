@@ -19,7 +19,7 @@ from angelia.server.http_exception import HTTPException
 if TYPE_CHECKING:
     from angelia.net.transport import ContentReceiver
     from angelia.server.connection import ServerConnection
-    from angelia.server.response import StreamResponse
+    from angelia.server.stream_response import StreamResponse
 
 __all__ = ("ServerExchange", "Upgraded", "announces_content")
 

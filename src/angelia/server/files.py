@@ -22,7 +22,7 @@ from angelia.core.fields import ETag
 from angelia.core.negotiation import choose_coding
 from angelia.core.ranges import ByteRange, parse_byte_ranges, satisfiable
 from angelia.server.http_exception import HTTPException
-from angelia.server.response import StreamResponse
+from angelia.server.stream_response import StreamResponse
 
 if TYPE_CHECKING:
     from angelia.server.request import Request

@@ -15,7 +15,7 @@ from angelia.net.streams import DEFAULT_LIMIT
 if TYPE_CHECKING:
     from angelia.server.access_log import AbstractAccessLogger
     from angelia.server.request import Request
-    from angelia.server.response import StreamResponse
+    from angelia.server.stream_response import StreamResponse
 
 __all__ = ("Handler", "ServerOptions")
 

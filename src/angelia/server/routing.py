@@ -12,7 +12,7 @@ from typing import Any
 
 from angelia.server.http_exception import HTTPException
 from angelia.server.request import Request
-from angelia.server.response import StreamResponse
+from angelia.server.stream_response import StreamResponse
 
 __all__ = ("AbstractMatchInfo", "AbstractRouter", "AbstractView")
 

@@ -13,7 +13,8 @@ from angelia.core.interface import Buffer, HttpVersion11, ResponseHead
 from angelia.errors import LocalProtocolError
 from angelia.net.streams import StreamReader
 from angelia.server.http_exception import HTTPException
-from angelia.server.response import SERVER, StreamResponse, http_now
+from angelia.server.ready_heads import SERVER, http_now
+from angelia.server.stream_response import StreamResponse
 
 if TYPE_CHECKING:
     from angelia.server.exchange import ServerExchange

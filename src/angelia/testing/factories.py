@@ -36,7 +36,7 @@ from angelia.server.connection import ServerConnection
 from angelia.server.exchange import ServerExchange, announces_content
 from angelia.server.options import ServerOptions
 from angelia.server.request import Request
-from angelia.server.response import StreamResponse
+from angelia.server.stream_response import StreamResponse
 
 __all__ = ("make_mocked_request", "make_response", "with_type")
 

@@ -20,8 +20,9 @@ from angelia.net.streams import duplicate
 from angelia.net.transport import Transport
 from angelia.redaction import shown_url
 from angelia.server.request import Request
-from angelia.server.response import Response, StreamResponse
+from angelia.server.response import Response
 from angelia.server.server import Server
+from angelia.server.stream_response import StreamResponse
 from angelia.testing.factories import HeadersArgument, with_type
 from angelia.testing.memory import MemoryTransport
 
