@@ -249,6 +249,29 @@ def test_program(project: Path) -> None:
         assert program.rest() == ""
 
 
+HANGING = """
+import threading
+
+def app(environ, start_response):
+    print("called", flush=True)
+    threading.Event().wait()
+"""
+
+
+def test_application_that_hangs(project: Path) -> None:
+    """A thread that hangs is named, and the program ends without it."""
+    (project / "hanging.py").write_text(HANGING)
+    arguments = ("hanging:app", "--port", "0", "--graceful-timeout", "0.01")
+    with Program(*arguments, stdout=subprocess.PIPE) as program:
+        with socket.create_connection(("127.0.0.1", program.port())) as sock:
+            sock.sendall(b"GET /hang HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert program.process.stdout is not None
+            assert program.process.stdout.readline() == "called\n"
+            program.process.terminate()
+            assert program.process.wait() == 0
+        assert "goes on after its end, for <Request GET '/hang'>\n" in program.rest()
+
+
 def test_unix_socket(project: Path) -> None:
     """The file of a Unix socket is there while it is served; a stale one is replaced."""
     with socket.socket(socket.AF_UNIX) as stale:

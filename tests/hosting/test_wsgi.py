@@ -585,9 +585,10 @@ class TestInput:
     async def test_broken_off(self) -> None:
         """A body that does not come to its end is an OSError for the application."""
         errors: list[BaseException] = []
-        done = threading.Event()
+        begun, done = threading.Event(), threading.Event()
 
         def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            begun.set()
             try:
                 return [environ["wsgi.input"].read()]
             except OSError as error:
@@ -598,6 +599,7 @@ class TestInput:
 
         async with hosting(app) as server, connected(server) as wire:
             wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab")
+            assert await asyncio.to_thread(begun.wait, PATIENCE)
             wire.writer.write_eof()
             await wire.rest()
             assert await asyncio.to_thread(done.wait, PATIENCE)
@@ -905,7 +907,7 @@ class TestThreads:
             assert (await ask(server, GET)).body == b"x"
             assert await asyncio.to_thread(began.wait, PATIENCE)
             await handler.close(0)
-            assert "1 calls" in caplog.text
+            assert "goes on after its end, for <Request GET '/'>" in caplog.text
             closing = asyncio.create_task(handler.close())
             await asyncio.sleep(0)
             assert not closing.done()

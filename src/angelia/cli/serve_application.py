@@ -73,11 +73,12 @@ def hosted(
 
 
 def _wsgi_handler(application: Any, options: ServeOptions) -> Any:
-    from angelia.hosting.wsgi import DEFAULT_THREADS, WSGIHandler
+    from angelia.hosting.wsgi import DEFAULT_CLOSE_TIMEOUT, DEFAULT_THREADS, WSGIHandler
 
     return WSGIHandler(
         application,
         threads=DEFAULT_THREADS if options.threads is None else options.threads,
         script_name=options.root_path,
         multiprocess=options.workers > 1,
+        close_timeout=min(DEFAULT_CLOSE_TIMEOUT, options.graceful_timeout),
     )

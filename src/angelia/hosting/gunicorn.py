@@ -226,6 +226,8 @@ class WSGIWorker(HandlerWorker):
             threads=self.cfg.threads if self.cfg.threads > 1 else DEFAULT_THREADS,
             script_name=os.environ.get("SCRIPT_NAME", "").rstrip("/"),
             multiprocess=self.cfg.workers > 1,
+            # A thread that hangs is named in the log before gunicorn kills the worker.
+            close_timeout=self.cfg.graceful_timeout * (1 - CLOSING_SHARE) / 2,
         )
 
 

@@ -1,17 +1,15 @@
 """WSGIHandler: a handler that runs a WSGI application (PEP 3333) in threads.
 
-Owns: the pool of threads and its bounds, the life of one call of the application. What the head
-becomes is `wsgi_environ`'s, what the application answers `wsgi_response`'s, the way between thread
-and event loop `wsgi_bridge`'s.
+Owns: how many calls there may be, the life of one call of the application. The threads are
+`wsgi_threads`'s, what the head becomes is `wsgi_environ`'s, what the application answers
+`wsgi_response`'s, the way between thread and event loop `wsgi_bridge`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
@@ -26,6 +24,7 @@ from angelia.hosting.wsgi_response import (
     real_file,
 )
 from angelia.hosting.wsgi_streams import ErrorStream, InputStream
+from angelia.hosting.wsgi_threads import CallThreads
 from angelia.server.http_exception import HTTPException
 
 if TYPE_CHECKING:
@@ -47,6 +46,8 @@ DEFAULT_MAX_PENDING: Final = 1000
 FILE_BLOCK_SIZE: Final = 64 * 1024
 # When the handler closes, calls under way get so many seconds.
 DEFAULT_CLOSE_TIMEOUT: Final = 10.0
+# So many of those that outlast them are named in the log.
+MAX_NAMED: Final = 10
 
 ExcInfo: TypeAlias = "tuple[type[BaseException], BaseException, TracebackType]"
 NoExcInfo: TypeAlias = "tuple[None, None, None]"
@@ -66,7 +67,8 @@ class WSGIHandler:
     - `max_pending`: requests that wait for a thread (1000); those beyond are answered 503;
     - `script_name`: the path at which the application is mounted, ``/shop``; taken off the paths
       that begin with it, so that a proxy in front may have done that or not;
-    - `multiprocess`: what ``wsgi.multiprocess`` says.
+    - `multiprocess`: what ``wsgi.multiprocess`` says;
+    - `close_timeout`: seconds for calls under way at the end of ``async with`` (10).
 
     Bodies are streams both ways: reading waits for the client, and so does a piece of the answer. A
     client that goes away ends the iteration. ValueError for bounds that leave no room and for a
@@ -75,12 +77,12 @@ class WSGIHandler:
 
     __slots__ = (
         "_app",
-        "_calls",
+        "_close_timeout",
         "_closed",
         "_constants",
-        "_executor",
         "_max_calls",
         "_script_name",
+        "_threads",
     )
 
     def __init__(
@@ -91,6 +93,7 @@ class WSGIHandler:
         max_pending: int = DEFAULT_MAX_PENDING,
         script_name: str = "",
         multiprocess: bool = False,
+        close_timeout: float = DEFAULT_CLOSE_TIMEOUT,
     ) -> None:
         if threads < 1 or max_pending < 0:
             raise ValueError(f"no room for calls: threads={threads}, max_pending={max_pending}")
@@ -99,8 +102,8 @@ class WSGIHandler:
         self._app = app
         self._max_calls = threads + max_pending
         self._script_name = script_name.encode().decode("latin-1")
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="angelia-wsgi")
-        self._calls: set[Future[None]] = set()
+        self._threads: CallThreads[_Call] = CallThreads(threads)
+        self._close_timeout = close_timeout
         self._closed = False
         self._constants: dict[str, Any] = {
             "wsgi.version": (1, 0),
@@ -113,7 +116,7 @@ class WSGIHandler:
         }
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self._calls)} calls"
+        state = "closed" if self._closed else f"{len(self._threads)} calls"
         return f"<{type(self).__name__} {self._app!r} {state}>"
 
     async def __aenter__(self) -> Self:
@@ -125,40 +128,33 @@ class WSGIHandler:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        await self.close()
+        await self.close(self._close_timeout)
 
     async def __call__(self, request: Request) -> WSGIResponse:
         """Answer a request."""
         if request.method == "CONNECT":
             raise HTTPException(501, "an application is no tunnel", close=True)
-        if self._closed or len(self._calls) >= self._max_calls:
+        if self._closed or len(self._threads) >= self._max_calls:
             raise HTTPException(503, headers={"Retry-After": "1"})
         call = _Call(self._app, request, asyncio.get_running_loop())
         await call.prepare(self._constants, self._script_name)
-        # What one call leaves in its context is not seen by the next one in the same thread.
-        future = self._executor.submit(contextvars.copy_context().run, call.run)
-        self._calls.add(future)
-        future.add_done_callback(self._calls.discard)
-        # Cancelled before a thread took it, it still counts until one does: the pool's queue keeps
-        # it so long. The application does not hear of it.
+        # Cancelled before a thread took it, it still counts until one does. The application does
+        # not hear of it.
+        self._threads.submit(call)
         return await call.answer()
 
     async def close(self, timeout: float = DEFAULT_CLOSE_TIMEOUT) -> None:
         """Take no more requests, and wait up to `timeout` seconds for the calls under way.
 
-        A thread cannot be stopped: what outlasts the timeout goes on, and the process waits for it
-        when it exits. Idempotent. Close the server first.
+        A thread cannot be stopped: what outlasts the timeout is logged, and goes on until the
+        process ends, which does not wait for it. Idempotent. Close the server first.
         """
         self._closed = True
-        calls = [asyncio.wrap_future(call) for call in tuple(self._calls)]
-        if calls:
-            _, late = await asyncio.wait(calls, timeout=timeout)
-            for call in late:
-                # The thread goes on, but has no loop to tell of its end.
-                call.cancel()
-            if late:
-                _logger.warning("%d calls of %r go on after its end", len(late), self._app)
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        late = await self._threads.close(timeout)
+        if late:
+            named = ", ".join(repr(call.request) for call in late[:MAX_NAMED])
+            more = f" and {len(late) - MAX_NAMED} more" if len(late) > MAX_NAMED else ""
+            _logger.warning("%r goes on after its end, for %s%s", self._app, named, more)
 
 
 def _content(request: Request) -> StreamReader:
@@ -217,6 +213,11 @@ class _Call:
         # The head is out; the last of the content has been handed over.
         self._sent = False
         self._finished = False
+
+    @property
+    def request(self) -> Request:
+        """What the application is called for."""
+        return self._request
 
     # --- on the loop ---------------------------------------------------------------------------
 
