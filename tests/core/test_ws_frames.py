@@ -25,6 +25,7 @@ from angelia.core.ws_frames import (
     serialize_close,
     serialize_frame_head,
 )
+from angelia.core.ws_messages import WSMessage, WSMsgType
 from angelia.errors import LocalProtocolError, WebSocketError
 
 MODULES: list[ModuleType] = [pure]
@@ -186,6 +187,49 @@ class TestBaseFraming:
             module.scan_frame(b"\x81\x00", -1, False, 10)
 
     @both
+    def test_messages(self, module: Any) -> None:
+        """Messages of one frame are taken together, up to whatever else comes."""
+        kinds = (WSMessage, WSMsgType.TEXT, WSMsgType.BINARY)
+        found: list[WSMessage] = []
+        for masked in (False, True):
+            key = KEY if masked else None
+            usual: list[tuple[int, str | bytes]] = [
+                (0x81, "grün"),
+                (0x82, b"\0\1"),
+                (0x81, ""),
+                (0x82, b""),
+                (0x82, bytes(70_000)),
+            ]
+            wire = b"".join(pure.serialize_frame(first, content, key) for first, content in usual)
+            others = (
+                pure.serialize_frame(0x89, b"", key),
+                pure.serialize_frame(0xC2, b"", key),
+                pure.serialize_frame(0x01, b"a", key),
+                pure.serialize_frame(0x81, b"\xff", key),
+                pure.serialize_frame(0x82, bytes(70_001), key),
+                pure.serialize_frame(0x82, b"", None if masked else KEY),
+                b"\x82",
+                b"\x83\x00",
+                b"",
+            )
+            for other in others:
+                data = b"!" + wire + other
+                found = []
+                end = module.scan_messages(data, 1, masked, 70_000, kinds, found)
+                assert end == len(wire) + 1
+                assert all(type(message) is WSMessage for message in found)
+                assert [tuple(message) for message in found] == [
+                    (WSMsgType(first & 0x0F), content, "") for first, content in usual
+                ]
+            only_binary = (WSMessage, None, WSMsgType.BINARY)
+            found = []
+            assert module.scan_messages(wire, 0, masked, 70_000, only_binary, found) == 0
+            assert found == []
+        assert module.scan_messages(b"", 0, False, 1, kinds, found) == 0
+        with pytest.raises(ValueError, match="negative"):
+            module.scan_messages(b"\x81\x00", -1, False, 10, kinds, found)
+
+    @both
     @pytest.mark.parametrize("content", ["", "Hello", "grün", "😀" * 40, "a" * 70000, "\0\x7f\x80"])
     def test_text(self, module: Any, content: str) -> None:
         """A str goes out as UTF-8."""
@@ -221,6 +265,14 @@ class TestBaseFraming:
         ):
             with pytest.raises((TypeError, OverflowError)):
                 module.scan_frame(*arguments)
+        good: tuple[Any, ...] = (b"\x81\x00", 0, False, 1, (WSMessage, 1, 2), [])
+        for at, wrong in enumerate(("text", "0", None, "1", (int, 1, 2), ())):
+            if wrong is not None:
+                with pytest.raises(TypeError):
+                    module.scan_messages(*good[:at], wrong, *good[at + 1 :])
+        for several in ((), good[:5], (*good[:4], (WSMessage, 1), [])):
+            with pytest.raises(TypeError):
+                module.scan_messages(*several)
         for frame in ((), ("1", b"", None), (2**70, b"", None), (-1, b"", None), (1, b"", "abcd")):
             with pytest.raises((TypeError, ValueError, OverflowError)):
                 module.serialize_frame(*frame)
@@ -233,10 +285,19 @@ class TestBaseFraming:
         """Both scan any octets alike, and take what the explaining parser takes."""
         scans = [module.scan_frame(data, start, masked, limit) for module in MODULES]
         assert scans[0] == scans[1]
+        kinds = (WSMessage, WSMsgType.TEXT, WSMsgType.BINARY)
+        found: list[list[WSMessage]] = [[], []]
+        ends = [
+            module.scan_messages(data, start, masked, limit, kinds, messages)
+            for module, messages in zip(MODULES, found, strict=True)
+        ]
+        assert ends[0] == ends[1]
+        assert found[0] == found[1]
         try:
             parsed = parse_frame(data, start, masked=masked)
         except WebSocketError:
             assert scans[0] is None
+            assert ends[0] == start
             return
         if parsed is None or (len(parsed[0].content) > limit and not parsed[0].opcode & 0x08):
             assert scans[0] is None

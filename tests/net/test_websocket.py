@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from angelia.core.interface import Buffer, Role
 from angelia.core.pure import serialize_frame
-from angelia.core.ws import MAX_PENDING_PONGS, WSConnection
+from angelia.core.ws import MAX_PENDING_PONGS, WHOLE_BINARY, WHOLE_TEXT, WSConnection
 from angelia.core.ws_extensions import PerMessageDeflate
 from angelia.core.ws_frames import Opcode
 from angelia.core.ws_messages import WSMessage, WSMsgType
@@ -96,11 +96,15 @@ class Wire:
         self.calls: list[str] = []
         self.drained = asyncio.Event()
 
-    def send(self, buffers: Sequence[Buffer]) -> None:
+    def send(self, data: Buffer) -> bool:
+        return self.send_all([data])
+
+    def send_all(self, buffers: Sequence[Buffer]) -> bool:
         if self.gone:
             raise ConnectionResetError
         for buffer in buffers:
             self.written += buffer
+        return self.writing_paused
 
     async def drain(self) -> None:
         if self.writing_paused:
@@ -164,8 +168,7 @@ class End:
         return self.peer.receive_data(data)
 
     async def receive(self, timeout: float | None = None) -> WSMessage:
-        message = self.ws.next_message()
-        return await self.ws.wait_message(timeout) if message is None else message
+        return await Face(self.ws).receive(timeout)
 
 
 class Face(WebSocketFace):
@@ -190,8 +193,8 @@ class TestBothRoles:
     async def test_messages(self, role: Role) -> None:
         """Messages go both ways, and the closing handshake ends the connection."""
         end = End(role)
-        end.ws.send_text("grüße")
-        end.ws.send_binary(b"\0\1")
+        end.ws.send_message(WHOLE_TEXT, "grüße")
+        end.ws.send_message(WHOLE_BINARY, b"\0\1")
         assert end.sent() == [(WSMsgType.TEXT, "grüße", ""), (WSMsgType.BINARY, b"\0\1", "")]
         end.peer.send_text("a")
         end.peer.send_ping(b"p")
@@ -355,8 +358,6 @@ class TestReceiving:
         await asyncio.sleep(0)
         with pytest.raises(RuntimeError, match="Concurrent"):
             await end.receive()
-        with pytest.raises(RuntimeError, match="Concurrent"):
-            await end.ws.wait_message()
         end.feed(frame(TEXT, "a"))
         assert (await waiting).data == "a"
 
@@ -389,7 +390,7 @@ class TestReceiving:
         assert end.clock.pending == 0
         assert await end.ws.close() is False
         with pytest.raises(ConnectionResetError):
-            end.ws.send_text("a")
+            end.ws.send_message(WHOLE_TEXT, "a")
 
     @given(st.lists(st.integers(0, 70_000), max_size=12), st.integers(1, 300))
     async def test_nothing_lost(self, sizes: list[int], pieces: int) -> None:
@@ -501,7 +502,7 @@ class TestSending:
             end.ws.send_frame(b"", Opcode.CONTINUATION)
         with pytest.raises(ValueError, match="126"):
             end.ws.send_frame(b"x" * 126, Opcode.PING)
-        end.ws.send_text("ok")
+        end.ws.send_message(WHOLE_TEXT, "ok")
         assert end.sent() == [(WSMsgType.TEXT, "ok", "")]
 
 
@@ -542,7 +543,7 @@ class TestStats:
         """Messages, and the octets of all frames, both ways."""
         end = End()
         assert end.ws.stats() == (0, 0, 0, 0, 0, None)
-        end.ws.send_text("hello")
+        end.ws.send_message(WHOLE_TEXT, "hello")
         end.ws.send_frame(b"x", Opcode.BINARY)
         end.ws.send_frame(b"", Opcode.PING)
         # Two octets and a mask of four each.
@@ -707,7 +708,7 @@ class TestClose:
         with pytest.raises(ValueError, match=r".+"):
             await end.ws.close(code, reason)
         assert not end.ws.closed
-        end.ws.send_text("on")
+        end.ws.send_message(WHOLE_TEXT, "on")
         assert end.sent() == [(WSMsgType.TEXT, "on", "")]
 
     async def test_without_autoclose(self) -> None:
@@ -716,7 +717,7 @@ class TestClose:
         end.feed(frame(CLOSE, b"\x0f\xa0bye"))
         assert await end.receive() == (WSMsgType.CLOSE, 4000, "bye")
         assert end.sent() == []
-        end.ws.send_text("wait")
+        end.ws.send_message(WHOLE_TEXT, "wait")
         assert await end.ws.close(4001) is True
         assert types(end.sent()) == [WSMsgType.TEXT, WSMsgType.CLOSE]
         assert end.ws.close_code == 4000
@@ -749,7 +750,7 @@ class TestPeersClose:
         end.feed(frame(PING, "too late"))
         for text in ("a", "b"):
             assert (await end.receive()).data == text
-            end.ws.send_text(text)
+            end.ws.send_message(WHOLE_TEXT, text)
             end.ws.send_frame(b"", Opcode.PING)
             assert end.ws.sending
             assert not end.ws.closed
@@ -762,7 +763,7 @@ class TestPeersClose:
         assert end.clock.pending == 0
         assert end.ws.closed
         with pytest.raises(ConnectionResetError):
-            end.ws.send_text("c")
+            end.ws.send_message(WHOLE_TEXT, "c")
         assert (await end.receive()).type is WSMsgType.CLOSED
         assert end.ws.exception is None
 
@@ -777,8 +778,8 @@ class TestPeersClose:
                     await asyncio.sleep(0)
                 end.feed(BURST[:at], BURST[at:])
                 first = await (receiving or end.receive())
-                end.ws.send_text(first.data)
-                end.ws.send_text((await end.receive()).data)
+                end.ws.send_message(WHOLE_TEXT, first.data)
+                end.ws.send_message(WHOLE_TEXT, (await end.receive()).data)
                 assert (await end.receive()).data == 4000
                 assert [m.data for m in end.sent()] == ["a", "b", 4000]
                 assert end.clock.pending == 0
@@ -802,7 +803,7 @@ class TestPeersClose:
         assert end.wire.calls == ["end"]
         assert end.clock.pending == 0
         with pytest.raises(ConnectionResetError):
-            end.ws.send_text("a")
+            end.ws.send_message(WHOLE_TEXT, "a")
         assert not end.ws.closed
         assert (await end.receive()).type is WSMsgType.CLOSE
 
@@ -814,13 +815,13 @@ class TestPeersClose:
         assert (await end.receive()).data == "a"
         end.clock.advance(seconds - 0.01)
         assert end.sent() == []
-        end.ws.send_text("still")
+        end.ws.send_message(WHOLE_TEXT, "still")
         end.clock.advance(0.01)
         assert types(end.sent()) == [WSMsgType.TEXT, WSMsgType.CLOSE]
         assert end.wire.calls == ["end"]
         assert end.clock.pending == 0
         with pytest.raises(ConnectionResetError):
-            end.ws.send_text("c")
+            end.ws.send_message(WHOLE_TEXT, "c")
         assert (await end.receive()).data == "b"
         assert (await end.receive()).data == 4000
         assert end.sent() == []
@@ -881,7 +882,7 @@ class TestPeersClose:
         assert end.clock.pending == 0
         assert end.ws.exception is error
         with pytest.raises(ConnectionResetError):
-            end.ws.send_text("c")
+            end.ws.send_message(WHOLE_TEXT, "c")
         assert [(await end.receive()).data for _ in range(3)] == ["a", "b", 4000]
         assert end.ws.close_code == 4000
         assert (await end.receive()).type is WSMsgType.CLOSED
@@ -912,7 +913,7 @@ class TestPeersClose:
         end.from_peer()
         for _ in range(10):
             assert len((await end.receive()).data) == 1 << 20
-            end.ws.send_text("got it")
+            end.ws.send_message(WHOLE_TEXT, "got it")
         assert types(end.sent()) == [WSMsgType.TEXT] * 10
         assert (await end.receive()).data == 4005
         assert [m.data for m in end.sent()] == [4005]

@@ -708,7 +708,7 @@ class TestFlow:
                 send = asyncio.ensure_future(ws.send_bytes(bytes(100_000)))
                 sent += 1
                 await asyncio.sleep(0)
-                if ws._ws.blocked:
+                if not send.done():
                     stopped.set()
                     await send
                     return

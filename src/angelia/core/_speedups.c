@@ -982,6 +982,117 @@ scan_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return build_frame(&found, data, data[start], masked);
 }
 
+/* cls((kind, content, "")) of a subclass of tuple; takes the reference to `content`. */
+static PyObject *
+build_message(PyTypeObject *cls, PyObject *kind, PyObject *content)
+{
+    PyObject *extra = PyUnicode_New(0, 0);
+    PyObject *message = extra == NULL ? NULL : cls->tp_alloc(cls, 3);
+    if (message == NULL) {
+        Py_XDECREF(extra);
+        Py_DECREF(content);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(message, 0, Py_NewRef(kind));
+    PyTuple_SET_ITEM(message, 1, content);
+    PyTuple_SET_ITEM(message, 2, extra);
+    return message;
+}
+
+/* The content of a frame, of a text as str; NULL with an exception. */
+static PyObject *
+build_content(const frame_scan *found, int masked, int is_text)
+{
+    if (is_text && !masked) {
+        return PyUnicode_DecodeUTF8((const char *)found->content, found->length, NULL);
+    }
+    PyObject *octets =
+        PyBytes_FromStringAndSize(masked ? NULL : (const char *)found->content, found->length);
+    if (octets == NULL) {
+        return NULL;
+    }
+    if (masked && found->length > 0) {
+        mask_octets((uint8_t *)PyBytes_AS_STRING(octets), found->content, found->length,
+                    found->key);
+    }
+    if (!is_text) {
+        return octets;
+    }
+    PyObject *text = PyUnicode_DecodeUTF8(PyBytes_AS_STRING(octets), found->length, NULL);
+    Py_DECREF(octets);
+    return text;
+}
+
+static PyObject *
+scan_messages(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    (void)module;
+    if (nargs != 6) {
+        PyErr_Format(PyExc_TypeError, "scan_messages() takes 6 positional arguments, %zd given",
+                     nargs);
+        return NULL;
+    }
+    if (!PyBytes_Check(args[0]) || !PyTuple_Check(args[4]) || PyTuple_GET_SIZE(args[4]) != 3 ||
+        !PyList_Check(args[5])) {
+        PyErr_SetString(PyExc_TypeError, "scan_messages() wants bytes, a tuple of 3 and a list");
+        return NULL;
+    }
+    PyTypeObject *cls = (PyTypeObject *)PyTuple_GET_ITEM(args[4], 0);
+    if (!PyType_Check((PyObject *)cls) || !PyType_IsSubtype(cls, &PyTuple_Type)) {
+        PyErr_SetString(PyExc_TypeError, "messages are of a subclass of tuple");
+        return NULL;
+    }
+    PyObject *text = PyTuple_GET_ITEM(args[4], 1);
+    PyObject *binary = PyTuple_GET_ITEM(args[4], 2);
+    Py_ssize_t position = PyLong_AsSsize_t(args[1]);
+    if (position == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    int masked = PyObject_IsTrue(args[2]);
+    Py_ssize_t max_size = PyLong_AsSsize_t(args[3]);
+    if (masked < 0 || (max_size == -1 && PyErr_Occurred())) {
+        return NULL;
+    }
+    if (position < 0) {
+        PyErr_SetString(PyExc_ValueError, "start is negative");
+        return NULL;
+    }
+    Py_ssize_t size = PyBytes_GET_SIZE(args[0]);
+    const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(args[0]);
+    while (position < size) {
+        int is_text = data[position] == 0x81;
+        if (!is_text && data[position] != 0x82) {
+            break;
+        }
+        if (is_text && text == Py_None) {
+            break;
+        }
+        frame_scan found = find_frame(data + position, data + size, masked, max_size);
+        if (found.content == NULL) {
+            break;
+        }
+        PyObject *content = build_content(&found, masked, is_text);
+        if (content == NULL) {
+            if (!PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+                return NULL;
+            }
+            PyErr_Clear();
+            break;
+        }
+        PyObject *message = build_message(cls, is_text ? text : binary, content);
+        if (message == NULL) {
+            return NULL;
+        }
+        int status = PyList_Append(args[5], message);
+        Py_DECREF(message);
+        if (status < 0) {
+            return NULL;
+        }
+        position = found.content - data + found.length;
+    }
+    return PyLong_FromSsize_t(position);
+}
+
 /* The frame around `size` octets, masked if there is a key. */
 static PyObject *
 wrap_frame(uint8_t first, const uint8_t *content, Py_ssize_t size, const uint8_t *key)
@@ -1279,6 +1390,9 @@ static PyMethodDef methods[] = {
     {"scan_frame", (PyCFunction)(void (*)(void))scan_frame, METH_FASTCALL,
      "scan_frame(data, start, masked, max_size, /)\n--\n\n"
      "Twin of angelia.core.pure.scan_frame."},
+    {"scan_messages", (PyCFunction)(void (*)(void))scan_messages, METH_FASTCALL,
+     "scan_messages(data, start, masked, max_size, kinds, messages, /)\n--\n\n"
+     "Twin of angelia.core.pure.scan_messages."},
     {"serialize_frame", (PyCFunction)(void (*)(void))serialize_frame, METH_FASTCALL,
      "serialize_frame(first, content, key, /)\n--\n\n"
      "Twin of angelia.core.pure.serialize_frame."},

@@ -1,6 +1,6 @@
 from collections.abc import Iterable
 
-from angelia.core.pure import RequestScan, ResponseScan, Special
+from angelia.core.pure import MessageT, RequestScan, ResponseScan, Special
 
 def scan_response_head(
     data: bytes, start: int, max_line: int, max_field: int, max_fields: int, /
@@ -17,6 +17,15 @@ def advise_huge_pages(buffer: memoryview, /) -> None: ...
 def scan_frame(
     data: bytes, start: int, masked: bool, max_size: int, /
 ) -> tuple[int, int, bytes] | None: ...
+def scan_messages(
+    data: bytes,
+    start: int,
+    masked: bool,
+    max_size: int,
+    kinds: tuple[type[MessageT], object, object],
+    messages: list[MessageT],
+    /,
+) -> int: ...
 def serialize_frame(
     first: int, content: str | bytes | bytearray | memoryview, key: bytes | None, /
 ) -> bytes: ...

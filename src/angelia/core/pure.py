@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from struct import Struct
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from multidict import istr
 
@@ -27,12 +27,15 @@ __all__ = (
     "advise_huge_pages",
     "mask",
     "scan_frame",
+    "scan_messages",
     "scan_request_head",
     "scan_response_head",
     "serialize_and_group",
     "serialize_frame",
     "serialize_head",
 )
+
+MessageT = TypeVar("MessageT", bound=tuple[object, ...])
 
 Special: TypeAlias = dict[str, "str | list[str]"]
 ResponseScan: TypeAlias = tuple[int, int, int, str, list[tuple[str, str]], Special]
@@ -495,6 +498,44 @@ def scan_frame(
         return None
     content = data[begin:end]
     return end, first, mask(content, key) if masked else content
+
+
+def scan_messages(
+    data: bytes,
+    start: int,
+    masked: bool,
+    max_size: int,
+    kinds: tuple[type[MessageT], object, object],
+    messages: list[MessageT],
+    /,
+) -> int:
+    """Append the messages at ``data[start:]`` that are one frame as it is; where the rest begins.
+
+    `kinds` says what a message is: a subclass of tuple, made of its kind, its content and an empty
+    str; the kind of a text, None where texts are left to the caller; that of what is binary. A text
+    is str, and left to the caller where it is no UTF-8. Frames are taken as by `scan_frame`.
+    """
+    if start < 0:
+        raise ValueError("start is negative")
+    cls, text, binary = kinds
+    size = len(data)
+    while start < size:
+        first = data[start]
+        if first != 0x82 and (first != 0x81 or text is None):  # FIN, and text or binary
+            break
+        scanned = scan_frame(data, start, masked, max_size)
+        if scanned is None:
+            break
+        end, _, content = scanned
+        if first == 0x82:
+            messages.append(tuple.__new__(cls, (binary, content, "")))
+        else:
+            try:
+                messages.append(tuple.__new__(cls, (text, str(content, "utf-8"), "")))
+            except UnicodeDecodeError:
+                break
+        start = end
+    return start
 
 
 def serialize_frame(

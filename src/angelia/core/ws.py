@@ -22,7 +22,7 @@ from typing import Final
 
 from angelia.core.deflate import MIN_DEFLATE_WINDOW_BITS, MessageDeflater, MessageInflater
 from angelia.core.interface import Buffer, Role
-from angelia.core.speedups import mask, scan_frame, serialize_frame
+from angelia.core.speedups import mask, scan_frame, scan_messages, serialize_frame
 from angelia.core.ws_extensions import PerMessageDeflate
 from angelia.core.ws_frames import (
     FIN,
@@ -46,11 +46,17 @@ from angelia.core.ws_messages import (
     WSMessage,
     WSMsgType,
     decode_text,
-    not_text,
 )
 from angelia.errors import LocalProtocolError, WebSocketError
 
-__all__ = ("DEFAULT_MAX_MSG_SIZE", "MAX_PENDING_PONGS", "WSConnection", "WSState")
+__all__ = (
+    "DEFAULT_MAX_MSG_SIZE",
+    "MAX_PENDING_PONGS",
+    "WHOLE_BINARY",
+    "WHOLE_TEXT",
+    "WSConnection",
+    "WSState",
+)
 
 DEFAULT_MAX_MSG_SIZE: Final = 4 * 1024 * 1024  # the documented default of `max_msg_size`
 
@@ -70,9 +76,9 @@ INFLATE_BUDGET: Final = 1024 * 1024
 # From this size on a frame that is not masked goes out as its head and the caller's own octets.
 UNCOPIED_SIZE: Final = 16 * 1024
 
-# Masking keys are made of so many random octets at once: a system call for each frame costs more
+# So many masking keys are made of random octets at once: a system call for each frame costs more
 # than the rest of the frame. As unpredictable as one by one (RFC 6455 §5.3, §10.3).
-KEY_POOL_SIZE: Final = 256
+KEYS_AT_A_TIME: Final = 32
 
 
 class WSState(enum.Enum):
@@ -109,10 +115,14 @@ _TRANSITIONS: Final = {
 
 _RECEIVING: Final = (WSState.OPEN, WSState.CLOSE_SENT)
 
-_WHOLE_TEXT: Final = FIN | Opcode.TEXT
-_WHOLE_BINARY: Final = FIN | Opcode.BINARY
+# The first octets of messages in one frame.
+WHOLE_TEXT: Final = FIN | Opcode.TEXT
+WHOLE_BINARY: Final = FIN | Opcode.BINARY
 _PONG: Final = FIN | Opcode.PONG
 _CLOSE: Final = FIN | Opcode.CLOSE
+
+_TEXT: Final = WSMsgType.TEXT
+_BINARY: Final = WSMsgType.BINARY
 
 # A named tuple's own constructor takes three times as long.
 _message: Final = partial(tuple.__new__, WSMessage)
@@ -193,13 +203,13 @@ class WSConnection:
         "_incoming",
         "_inflated",
         "_inflater",
+        "_keys",
+        "_kinds",
         "_latest_ping",
         "_masks",
         "_outbox",
         "_partial",
         "_pongs",
-        "_pool",
-        "_pool_at",
         "_random_bytes",
         "_unmasks",
         "close_code",
@@ -207,6 +217,7 @@ class WSConnection:
         "deflate",
         "max_msg_size",
         "pending",
+        "plain",
         "role",
         "state",
     )
@@ -232,12 +243,15 @@ class WSConnection:
         self.close_reason = ""
         self.pending = False
         """Whether received data waits for another call of `receive_data`."""
+        self.plain = False
+        """Whether the last `receive_data` found nothing but messages: there is nothing to do."""
         self._masks = role is Role.CLIENT
         self._unmasks = role is Role.SERVER
         self._random_bytes = random_bytes
-        self._pool = b""
-        self._pool_at = 0
+        self._keys: list[bytes] = []
         self._decode_text = decode_text
+        # See `scan_messages`.
+        self._kinds = (WSMessage, _TEXT if decode_text else None, _BINARY)
         self._autoping = autoping
         self._autoclose = autoclose
         # Octets that are no whole head, or no whole control frame, yet.
@@ -295,24 +309,20 @@ class WSConnection:
         and call again with no data when there is room.
         """
         messages: list[WSMessage] = []
+        position = 0
+        if self.state is _OPEN and self._incoming is None and not self._carry:
+            # Whole data frames and nothing else: so are most reads.
+            position = scan_messages(
+                data, 0, self._unmasks, self.max_msg_size, self._kinds, messages
+            )
+            if position == len(data):
+                self.plain = True
+                return messages
+        self.plain = False
         if self.state not in _RECEIVING:
             return messages
-        if not self._carry and self._partial is None and self._incoming is None:
-            # One whole frame in one read is what there is most of: a shorter way to `_receive`.
-            scanned = scan_frame(data, 0, self._unmasks, self.max_msg_size)
-            if scanned is not None and scanned[0] == len(data):
-                first = scanned[1]
-                if first == _WHOLE_BINARY:
-                    messages.append(_message((WSMsgType.BINARY, scanned[2], "")))
-                    return messages
-                if first == _WHOLE_TEXT and self._decode_text:
-                    try:
-                        messages.append(_message((WSMsgType.TEXT, str(scanned[2], "utf-8"), "")))
-                    except UnicodeDecodeError as error:
-                        self._fail(not_text(error), messages)
-                    return messages
         try:
-            self._receive(data, messages)
+            self._receive(data, position, messages)
         except WebSocketError as error:
             self._fail(error, messages)
         return messages
@@ -330,38 +340,30 @@ class WSConnection:
             self._fail(error, messages)
         return messages
 
-    def _receive(self, data: bytes, messages: list[WSMessage]) -> None:
+    def _receive(self, data: bytes, position: int, messages: list[WSMessage]) -> None:
         if self._carry:
             data = self._carry + data
             self._carry = b""
         masked = self._unmasks
         limit = self.max_msg_size
-        decodes = self._decode_text
         self._inflated = 0
-        position = 0
         size = len(data)
         while position < size and self._inflated <= INFLATE_BUDGET:
             if self._partial is not None:
                 position = self._receive_content(self._partial, data, position, messages)
                 continue
+            if self._incoming is None:
+                position = scan_messages(data, position, masked, limit, self._kinds, messages)
+                if position == size:
+                    break
             scanned = scan_frame(data, position, masked, limit)
             if scanned is None:
                 position = self._receive_head(data, position)
                 continue
             position, first, content = scanned
-            if first == _WHOLE_TEXT and decodes and self._incoming is None:
-                # The usual message, without the detours.
-                try:
-                    text = str(content, "utf-8")
-                except UnicodeDecodeError as error:
-                    raise not_text(error) from error
-                messages.append(_message((WSMsgType.TEXT, text, "")))
-            elif first == _WHOLE_BINARY and self._incoming is None:
-                messages.append(_message((WSMsgType.BINARY, content, "")))
-            else:
-                self._receive_frame(first, content, messages)
-                if self.state not in _RECEIVING:
-                    return
+            self._receive_frame(first, content, messages)
+            if self.state not in _RECEIVING:
+                return
         self.pending = position < size
         if self.pending:
             self._carry = data[position:]
@@ -529,6 +531,26 @@ class WSConnection:
 
     # --- sending -------------------------------------------------------------------------------
 
+    def frame_message(self, first: int, data: str | Buffer) -> Buffer | None:
+        """The frame of a message that `first`, WHOLE_TEXT or WHOLE_BINARY, begins.
+
+        It has to be written at once. None, and nothing has happened, where it is not a frame as it
+        is that comes next: then `send_text` and `send_binary` know what to do.
+        """
+        if (
+            self._outbox
+            or self.state is not _OPEN
+            or self._deflater is not None
+            or self._fragmented
+        ):
+            return None
+        if self._masks:
+            keys = self._keys
+            return serialize_frame(first, data, keys.pop() if keys else self._draw_keys())
+        if type(data) is bytes and len(data) >= UNCOPIED_SIZE:
+            return None
+        return serialize_frame(first, data, None)
+
     def send_text(self, text: str | Buffer, compress: int | None = None) -> None:
         """Send a text message; octets are taken for UTF-8, unchecked.
 
@@ -536,27 +558,21 @@ class WSConnection:
         `compress` has no effect. LocalProtocolError after a Close was sent or the connection
         failed, and within a fragmented message. UnicodeEncodeError for text with lone surrogates.
         """
-        self._send_message(_WHOLE_TEXT, text, compress)
+        self.send_message(WHOLE_TEXT, text, compress)
 
     def send_binary(self, data: Buffer, compress: int | None = None) -> None:
         """Send a binary message; otherwise as `send_text`."""
-        self._send_message(_WHOLE_BINARY, data, compress)
+        self.send_message(WHOLE_BINARY, data, compress)
 
-    def _send_message(self, first: int, data: str | Buffer, compress: int | None) -> None:
-        if self.state is not _OPEN:
-            self._step(_Action.SEND)
+    def send_message(self, first: int, data: str | Buffer, compress: int | None = None) -> None:
+        """As `send_text` for WHOLE_TEXT, as `send_binary` for WHOLE_BINARY."""
+        self._step(_Action.SEND)
         if self._fragmented:
             raise LocalProtocolError("no message can begin within a fragmented one")
         if self._deflater is not None and (compress is None or compress):
             data = self._deflater.deflate(_octets(data))
             first |= RSV1
-        if self._masks and self._pool_at < len(self._pool):
-            # As `_put` does.
-            at = self._pool_at
-            self._pool_at = end = at + 4
-            self._outbox.append(serialize_frame(first, data, self._pool[at:end]))
-        else:
-            self._put(first, data)
+        self._put(first, data)
 
     def send_deflated(self, opcode: Opcode, data: bytes) -> None:
         """Send a message that `deflater` has deflated elsewhere, in the order in which it did so.
@@ -565,7 +581,7 @@ class WSConnection:
         """
         if opcode not in (Opcode.TEXT, Opcode.BINARY) or self._deflater is None:
             raise LocalProtocolError(f"{opcode.name} cannot be sent deflated on {self!r}")
-        self._send_message(FIN | RSV1 | opcode, data, False)
+        self.send_message(FIN | RSV1 | opcode, data, False)
 
     def send_frame(
         self, opcode: Opcode, data: str | Buffer, *, fin: bool = True, compress: bool | None = None
@@ -584,7 +600,7 @@ class WSConnection:
             case Opcode.CONTINUATION:
                 self._send_continuation(data, fin=fin)
             case _ if fin:
-                self._send_message(FIN | opcode, data, compress)
+                self.send_message(FIN | opcode, data, compress)
             case _:
                 self._send_beginning(opcode, data, compress)
 
@@ -663,19 +679,19 @@ class WSConnection:
 
     def _put(self, first: int, content: str | Buffer) -> None:
         if self._masks:
-            at = self._pool_at
-            key = self._pool[at : at + 4]
-            if not key:
-                at = 0
-                self._pool = self._random_bytes(KEY_POOL_SIZE)
-                key = self._pool[:4]
-            self._pool_at = at + 4
+            key = self._keys.pop() if self._keys else self._draw_keys()
             self._outbox.append(serialize_frame(first, content, key))
         elif type(content) is bytes and len(content) >= UNCOPIED_SIZE:
             self._outbox.append(serialize_frame_head(first, len(content)))
             self._outbox.append(content)
         else:
             self._outbox.append(serialize_frame(first, content, None))
+
+    def _draw_keys(self) -> bytes:
+        """Make more masking keys, and take one."""
+        octets = self._random_bytes(4 * KEYS_AT_A_TIME)
+        self._keys += [octets[at : at + 4] for at in range(0, len(octets), 4)]
+        return self._keys.pop()
 
 
 def _octets(data: str | Buffer) -> bytes:

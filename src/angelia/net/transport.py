@@ -342,15 +342,24 @@ class Transport(asyncio.Protocol):
         else:
             write_together(socket, buffers, self.loop)
 
-    def send_unframed(self, buffers: list[Buffer]) -> None:
-        """Write octets of another protocol, as the core would; all of HTTP's are out."""
+    def send_unframed(self, data: Buffer) -> bool:
+        """Write octets of another protocol, as the core would; all of HTTP's are out.
+
+        True where `drain` should come before more is written.
+        """
         socket = self._socket
         if socket is None or socket.is_closing():
             raise ClientConnectionResetError("Cannot write to closing transport")
-        if len(buffers) == 1:
-            socket.write(buffers[0])
-        else:
-            write_together(socket, buffers, self.loop)
+        socket.write(data)
+        return self.writing_paused
+
+    def send_all_unframed(self, buffers: list[Buffer]) -> bool:
+        """As `send_unframed`, in as few segments as can be."""
+        socket = self._socket
+        if socket is None or socket.is_closing():
+            raise ClientConnectionResetError("Cannot write to closing transport")
+        self._write(socket, buffers)
+        return self.writing_paused
 
     async def drain(self) -> None:
         """Wait until the socket takes more; ClientConnectionResetError when it never will."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from angelia.core.interface import Buffer
-from angelia.errors import ClientConnectionError, ClientConnectionResetError
+from angelia.errors import ClientConnectionError
 from angelia.net.exchange import Exchange
 
 __all__ = ("UpgradedExchange",)
@@ -18,11 +17,13 @@ __all__ = ("UpgradedExchange",)
 class UpgradedExchange:
     """A `Carrier`. What comes goes to whoever was given to `Exchange.hand_over`."""
 
-    __slots__ = ("_exchange", "_transport")
+    __slots__ = ("_exchange", "_transport", "send", "send_all")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._transport = exchange.transport
+        transport = self._transport = exchange.transport
+        self.send = transport.send_unframed
+        self.send_all = transport.send_all_unframed
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._exchange!r}>"
@@ -36,15 +37,6 @@ class UpgradedExchange:
     def writing_paused(self) -> bool:
         """Whether the socket has been given more than it takes at the moment."""
         return self._transport.writing_paused
-
-    def send(self, buffers: list[Buffer]) -> None:
-        """Write; ClientConnectionResetError if nobody takes it any more."""
-        exchange = self._exchange
-        if exchange.ended:
-            raise ClientConnectionResetError("Cannot write to closing transport")
-        self._transport.send_unframed(buffers)
-        for buffer in buffers:
-            exchange.output_size += len(buffer)
 
     async def drain(self) -> None:
         """Wait until the socket takes more; ClientConnectionResetError when it never will."""

@@ -15,6 +15,7 @@ import asyncio
 import os
 import time
 from collections import deque
+from operator import itemgetter
 from sys import getsizeof
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -55,6 +56,9 @@ MAX_READS_AFTER_END: Final = 5
 _CLOSED: Final = WSMessage(WSMsgType.CLOSED, None, None)
 _CLOSING: Final = WSMessage(WSMsgType.CLOSING, None, None)
 
+# What takes the room of a message.
+_data: Final = itemgetter(1)
+
 _SENDING: Final = (WSState.OPEN, WSState.CLOSE_RECEIVED)
 _OPEN: Final = WSState.OPEN
 _TEXT: Final = WSMsgType.TEXT
@@ -72,8 +76,14 @@ class Carrier(Protocol):
     def writing_paused(self) -> bool:
         """Whether the socket has been given more than it takes at the moment."""
 
-    def send(self, buffers: list[Buffer]) -> None:
-        """Write; ConnectionResetError if nobody takes it any more."""
+    def send(self, data: Buffer) -> bool:
+        """Write; True where `drain` should come before more is written.
+
+        ConnectionResetError if nobody takes it any more.
+        """
+
+    def send_all(self, buffers: list[Buffer]) -> bool:
+        """As `send`, in as few segments as can be."""
 
     async def drain(self) -> None:
         """Wait until the socket takes more; ConnectionResetError when it never will."""
@@ -153,9 +163,9 @@ class WSStats(NamedTuple):
 class WebSocket:
     """One side of a WebSocket. `carrier` is given what is sent; it calls `feed_data` and so on.
 
-    Sending is two steps: `send_text` and its relatives frame and write at once, in the order in
-    which they are called; while `blocked`, await `drain`. So nothing that happens to one sender
-    disturbs another.
+    Sending is two steps: `send_message` and `send_frame` frame and write at once, in the order in
+    which they are called; where they return True, await `drain`. So nothing that happens to one
+    sender disturbs another.
     """
 
     __slots__ = (
@@ -225,7 +235,9 @@ class WebSocket:
         self._pinged: tuple[bytes, float] | None = None
         self._size = 0
         self._paused = False
-        self._waiter: asyncio.Future[None] | None = None
+        # Of whoever waits for a message: gets it, or None where there is something to look at. Not
+        # done means that nothing is queued.
+        self._waiter: asyncio.Future[WSMessage | None] | None = None
         self._after_end = 0
         # The peer has ended the connection; that is looked at when all that it sent was.
         self._eof = False
@@ -258,11 +270,6 @@ class WebSocket:
     def exception(self) -> BaseException | None:
         """What ended the connection other than a closing handshake."""
         return self._exception
-
-    @property
-    def blocked(self) -> bool:
-        """Whether a sender should `drain` before it sends more."""
-        return self._carrier.writing_paused
 
     @property
     def sending(self) -> bool:
@@ -299,9 +306,23 @@ class WebSocket:
     def feed_data(self, data: bytes) -> None:
         """Octets have come."""
         self._octets_received += len(data)
-        self._take_in(self._core.receive_data(data))
-        if self._core.pending:
-            self._refill()
+        core = self._core
+        messages = core.receive_data(data)
+        if not core.plain:
+            self._take_in(messages)
+            if core.pending:
+                self._refill()
+            return
+        self._messages_received += len(messages)
+        waiter = self._waiter
+        if waiter is not None and len(messages) == 1 and not waiter.done():
+            # The usual case: past the queue.
+            self._waiter = None
+            waiter.set_result(messages[0])
+            return
+        self._messages.extend(messages)
+        self._size += sum(map(getsizeof, map(_data, messages))) + MESSAGE_COST * len(messages)
+        self._queued()
 
     def feed_eof(self) -> None:
         """The peer has ended the connection."""
@@ -324,7 +345,6 @@ class WebSocket:
 
     def _take_in(self, messages: list[WSMessage]) -> None:
         core = self._core
-        queue = self._messages
         for message in messages:
             kind = message[0]
             if kind is _BINARY or kind is _TEXT:
@@ -332,8 +352,7 @@ class WebSocket:
             elif not self._take_control(message):
                 continue
             if not self._closing:
-                queue.append(message)
-                self._size += getsizeof(message[1]) + MESSAGE_COST
+                self._queue(message)
         if core.has_output:
             self._flush_answers()
         if core.state is not _OPEN:
@@ -343,12 +362,18 @@ class WebSocket:
                 self._begin_linger()
             elif core.state is WSState.CLOSE_RECEIVED and self._options.autoclose:
                 self._leave_answer()
-        if queue:
-            waiter = self._waiter
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
-            if self._size > MAX_UNREAD and not self._paused and core.receiving:
-                self._pause()
+        if self._messages:
+            self._queued()
+
+    def _queued(self) -> None:
+        """Messages are queued: they are for who waits; who does not lets the peer wait."""
+        self._hand_over(None)
+        if self._size > MAX_UNREAD and not self._paused and self._core.receiving:
+            self._pause()
+
+    def _queue(self, message: WSMessage) -> None:
+        self._messages.append(message)
+        self._size += getsizeof(message[1]) + MESSAGE_COST
 
     def _take_control(self, message: WSMessage) -> bool:
         """Look at what is no data; True where it is for whoever receives."""
@@ -427,14 +452,13 @@ class WebSocket:
         else:
             self._resume()
 
-    def _flush(self) -> None:
+    def _flush(self) -> bool:
+        """Write what the core wants to send; True where `drain` should come next."""
         buffers = self._core.data_to_send()
-        if buffers:
-            self._send(buffers)
-
-    def _send(self, buffers: list[Buffer]) -> None:
-        self._octets_sent += len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
-        self._carrier.send(buffers)
+        if not buffers:
+            return self._carrier.writing_paused
+        self._octets_sent += sum(map(len, buffers))
+        return self._carrier.send_all(buffers)
 
     def _remember_ping(self, data: bytes) -> None:
         """A Ping goes out: the peer need only answer the last one (RFC 6455 §5.5.3)."""
@@ -469,18 +493,19 @@ class WebSocket:
 
     # --- receiving -----------------------------------------------------------------------------
 
-    def _wake(self) -> None:
+    def _hand_over(self, message: WSMessage | None) -> bool:
+        """Give `message` to who waits, or let them look at what there is; False where nobody is."""
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if waiter is None or waiter.done():
+            return False
+        self._waiter = None
+        waiter.set_result(message)
+        return True
 
     def next_message(self) -> WSMessage | None:
         """The next message, if it has come; RuntimeError while somebody waits for it."""
         if self._waiter is not None:
             raise RuntimeError("Concurrent call to receive() is not allowed")
-        return self._next()
-
-    def _next(self) -> WSMessage | None:
         queue = self._messages
         if queue:
             message = queue.popleft()
@@ -517,56 +542,54 @@ class WebSocket:
             if self._after_end >= MAX_READS_AFTER_END:
                 raise RuntimeError("WebSocket connection is closed.")
 
-    async def wait_message(self, timeout: float | None = None) -> WSMessage:
-        """Wait for the next message, after `next_message` had none.
+    def wait_message(self, timeout: float | None = None) -> asyncio.Future[WSMessage | None]:
+        """What to await where `next_message` had none: the message, or None to ask it again.
 
-        TimeoutError after `timeout` seconds or those of the options. When cancelled or timed out no
-        message is lost. RuntimeError for a second one who waits.
+        TimeoutError after `timeout` seconds or those of the options. Who does not get the result,
+        being cancelled or in time's name, has to `stop_waiting`; then no message is lost.
         """
-        if self._waiter is not None:
-            raise RuntimeError("Concurrent call to receive() is not allowed")
+        waiter = self._waiter = self._loop.create_future()
         limit = timeout or self._options.receive_timeout
-        while True:
-            waiter = self._waiter = self._loop.create_future()
-            try:
-                if limit:
-                    async with asyncio.timeout(limit):
-                        await waiter
-                else:
-                    await waiter
-            finally:
-                self._waiter = None
-            message = self._next()
-            if message is not None:
-                return message
+        if limit:
+            timer = self._loop.call_later(limit, _expire, waiter)
+            waiter.add_done_callback(lambda _: timer.cancel())
+        return waiter
+
+    def stop_waiting(self, waiter: asyncio.Future[WSMessage | None]) -> None:
+        """Nobody awaits `waiter` any more."""
+        if self._waiter is waiter:
+            self._waiter = None
+        if waiter.cancelled() or waiter.exception() is not None:
+            return
+        # It was cancelled when the message was on its way already.
+        message = waiter.result()
+        if message is not None and not self._hand_over(message):
+            self._messages.appendleft(message)
+            self._size += getsizeof(message[1]) + MESSAGE_COST
 
     # --- sending -------------------------------------------------------------------------------
 
-    def send_text(self, data: str | Buffer, compress: int | None = None) -> None:
-        """Send a text message.
+    def send_message(self, first: int, data: str | Buffer, compress: int | None = None) -> bool:
+        """Send a message of the kind WHOLE_TEXT or WHOLE_BINARY; True: `drain` before more is sent.
 
         ClientConnectionResetError on a WebSocket that is closing or closed.
         """
         core = self._core
-        if self.closed or self._over or core.state not in _SENDING:
+        frame = core.frame_message(first, data)
+        if frame is not None:
+            self._messages_sent += 1
+            self._octets_sent += len(frame)
+            return self._carrier.send(frame)
+        if not self.sending:
             raise _closing()
-        core.send_text(data, compress)
+        core.send_message(first, data, compress)
         self._messages_sent += 1
-        self._send(core.data_to_send())
-
-    def send_binary(self, data: Buffer, compress: int | None = None) -> None:
-        """Send a binary message; otherwise as `send_text`."""
-        core = self._core
-        if self.closed or self._over or core.state not in _SENDING:
-            raise _closing()
-        core.send_binary(data, compress)
-        self._messages_sent += 1
-        self._send(core.data_to_send())
+        return self._flush()
 
     def send_frame(
         self, message: str | Buffer, opcode: Opcode, compress: int | None = None
-    ) -> None:
-        """Send one whole frame; ValueError where it may not be sent. Else as `send_text`."""
+    ) -> bool:
+        """Send one whole frame; ValueError where it may not be sent. Else as `send_message`."""
         if not self.sending:
             raise _closing()
         wanted = None if compress is None else bool(compress)
@@ -578,9 +601,10 @@ class WebSocket:
             self._remember_ping(message.encode() if isinstance(message, str) else bytes(message))
         elif opcode is Opcode.TEXT or opcode is Opcode.BINARY:
             self._messages_sent += 1
-        self._flush()
+        blocked = self._flush()
         if self._core.state is WSState.CLOSED:
             self._end()
+        return blocked
 
     async def drain(self) -> None:
         """Wait until the socket takes more."""
@@ -646,7 +670,7 @@ class WebSocket:
                 raise ValueError(str(error)) from error
         self.closed = self._closing = True
         self._drop_unread()
-        self._wake()
+        self._hand_over(None)
         try:
             if not self._over:
                 await self._wait_over()
@@ -763,7 +787,12 @@ class WebSocket:
         waiter = self._over_waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-        self._wake()
+        self._hand_over(None)
+
+
+def _expire(waiter: asyncio.Future[WSMessage | None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError())
 
 
 def _closing() -> ClientConnectionResetError:

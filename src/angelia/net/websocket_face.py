@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final, Self
 
+from angelia.core.ws import WHOLE_BINARY, WHOLE_TEXT
 from angelia.core.ws_frames import Opcode, WSCloseCode
 from angelia.core.ws_messages import WSMessage, WSMsgType
 from angelia.errors import WSMessageTypeError
@@ -84,8 +85,7 @@ class WebSocketFace:
     ) -> None:
         """Send one frame, whole; ValueError where the protocol forbids it."""
         ws = self._ws
-        ws.send_frame(message, Opcode(opcode), compress)
-        if ws.blocked:
+        if ws.send_frame(message, Opcode(opcode), compress):
             await ws.drain()
 
     async def send_str(self, data: str, compress: int | None = None) -> None:
@@ -98,19 +98,17 @@ class WebSocketFace:
         if not isinstance(data, str):
             raise TypeError(f"data argument must be str, not {type(data).__name__}")
         ws = self._ws
-        ws.send_text(data, compress)
-        if ws.blocked:
+        if ws.send_message(WHOLE_TEXT, data, compress):
             await ws.drain()
 
     async def send_bytes(
         self, data: bytes | bytearray | memoryview, compress: int | None = None
     ) -> None:
         """Send a binary message; otherwise as `send_str`."""
-        if not isinstance(data, _BYTES_LIKE):
+        if type(data) is not bytes and not isinstance(data, _BYTES_LIKE):
             raise TypeError(f"data argument must be byte-ish, not {type(data).__name__}")
         ws = self._ws
-        ws.send_binary(data, compress)
-        if ws.blocked:
+        if ws.send_message(WHOLE_BINARY, data, compress):
             await ws.drain()
 
     async def send_json(
@@ -144,9 +142,17 @@ class WebSocketFace:
         `timeout` seconds, by default those that the WebSocket was opened with. RuntimeError while
         another task receives.
         """
-        message = self._ws.next_message()
-        if message is None:
-            message = await self._ws.wait_message(timeout)
+        ws = self._ws
+        message = ws.next_message()
+        while message is None:
+            waiter = ws.wait_message(timeout)
+            try:
+                message = await waiter
+            except BaseException:
+                ws.stop_waiting(waiter)
+                raise
+            if message is None:
+                message = ws.next_message()
         return message
 
     async def receive_str(self, *, timeout: float | None = None) -> str:

@@ -589,8 +589,19 @@ class ServerConnection(asyncio.Protocol):
         if self._closing and exchange is not None and exchange.upgraded is not None:
             exchange.upgraded.going_away()
 
-    def send_unframed(self, buffers: list[Buffer]) -> None:
-        """Send octets as they are; ConnectionResetError where nobody listens."""
+    def send_unframed(self, data: Buffer) -> bool:
+        """Send octets as they are; True where `drain` should come before more is sent.
+
+        ConnectionResetError where nobody listens.
+        """
+        socket = self._socket
+        if socket is None or socket.is_closing():
+            raise ConnectionResetError("the client has gone")
+        socket.write(data)
+        return self._writing_paused
+
+    def send_all_unframed(self, buffers: list[Buffer]) -> bool:
+        """As `send_unframed`, in as few segments as can be."""
         socket = self._socket
         if socket is None or socket.is_closing():
             raise ConnectionResetError("the client has gone")
@@ -598,6 +609,7 @@ class ServerConnection(asyncio.Protocol):
             socket.write(buffers[0])
         else:
             write_together(socket, buffers, self.loop)
+        return self._writing_paused
 
     def end_sending(self) -> bool:
         """Say that nothing more will be written; False where that cannot be said by itself."""

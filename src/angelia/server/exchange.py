@@ -292,12 +292,6 @@ class ServerExchange:
             connection.upgraded()
             self.receiver = receiver
 
-    def send_unframed(self, buffers: list[Buffer]) -> None:
-        """Send octets of the other protocol; ConnectionResetError where nobody takes them."""
-        self.connection.send_unframed(buffers)
-        for buffer in buffers:
-            self.output_size += len(buffer)
-
     # The stream's flow control.
 
     def pause_reading(self) -> None:

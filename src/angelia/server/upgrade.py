@@ -64,10 +64,13 @@ class SwitchingResponse(StreamResponse):
 class ServerCarrier:
     """A `net.websocket.Carrier`: the exchange of a server, after its 101."""
 
-    __slots__ = ("_exchange",)
+    __slots__ = ("_connection", "_exchange", "send", "send_all")
 
     def __init__(self, exchange: ServerExchange) -> None:
         self._exchange = exchange
+        connection = self._connection = exchange.connection
+        self.send = connection.send_unframed
+        self.send_all = connection.send_all_unframed
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._exchange!r}>"
@@ -80,11 +83,7 @@ class ServerCarrier:
     @property
     def writing_paused(self) -> bool:
         """Whether the socket has been given more than it takes at the moment."""
-        return self._exchange.connection.writing_paused
-
-    def send(self, buffers: list[Buffer]) -> None:
-        """Write; ConnectionResetError if nobody takes it any more."""
-        self._exchange.send_unframed(buffers)
+        return self._connection.writing_paused
 
     async def drain(self) -> None:
         """Wait until the socket takes more; ConnectionResetError when it never will."""
@@ -97,20 +96,20 @@ class ServerCarrier:
     def resume_reading(self) -> None:
         """Read on."""
         exchange = self._exchange
-        exchange.received_at = exchange.connection.loop.time()
+        exchange.received_at = self._connection.loop.time()
         exchange.resume_reading()
 
     def end_sending(self) -> bool:
         """Tell the client that nothing more comes, and read on; False over TLS, which cannot."""
-        return self._exchange.connection.end_sending()
+        return self._connection.end_sending()
 
     def end(self, timeout: float) -> None:
         """Close when what was written is out; within `timeout` seconds in any case."""
-        self._exchange.connection.end(timeout)
+        self._connection.end(timeout)
 
     def abort(self) -> None:
         """Close at once."""
-        self._exchange.connection.abort()
+        self._connection.abort()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What the event loop's transport knows."""

@@ -279,7 +279,7 @@ class WebSocketResponse(WebSocketFace, SwitchingResponse):
         self._ended = True
         await self._ws.close(WSCloseCode.OK if error is None else WSCloseCode.INTERNAL_ERROR)
         if self._exchange is not None:
-            self.body_length = self._exchange.output_size
+            self.body_length = self._ws.stats().octets_sent
         return self
 
 
