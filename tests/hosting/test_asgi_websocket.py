@@ -267,6 +267,19 @@ class TestRefused:
 
         assert (await refused(app))[0] == 403
 
+    async def test_close_is_answered_at_once(self) -> None:
+        """An application that waits for the disconnection before it returns learns of it."""
+        seen: list[Message] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            seen.append(await receive())
+            await send(CLOSE)
+            seen.append(await receive())
+
+        assert await refused(app) == (403, "", b"403: Forbidden")
+        gone = {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+        assert seen == [{"type": "websocket.connect"}, gone]
+
     async def test_response(self) -> None:
         """websocket.http.response: any other response."""
 

@@ -17,7 +17,6 @@ from angelia.core.interface import HttpVersion11, RequestHead
 from angelia.core.ws_messages import WSMessage, WSMsgType
 from angelia.hosting.asgi_http import ASGIResponse
 from angelia.hosting.asgi_scope import Message
-from angelia.server.http_exception import HTTPException
 from angelia.server.stream_response import StreamResponse
 from angelia.server.websocket import WebSocketResponse
 
@@ -31,6 +30,9 @@ _logger: Final = logging.getLogger("angelia.hosting.asgi")
 # RFC 6455 §7.4.1: what a Close frame without a code stands for, and no Close frame at all.
 NO_CODE: Final = 1005
 ABNORMAL: Final = 1006
+
+# The content of a refusal.
+FORBIDDEN: Final = b"403: Forbidden"
 
 # The handshake's fields are the server's.
 _OWN_FIELDS: Final = frozenset(
@@ -97,7 +99,7 @@ class ASGIWebSocket:
     def _end_of(ws: WebSocketResponse, message: WSMessage) -> Message:
         if message.type is WSMsgType.CLOSE:
             return _disconnected(message.data or NO_CODE, message.extra or "")
-        return _disconnected(ws.close_code or ABNORMAL, "")
+        return _disconnected(int(ws.close_code or ABNORMAL), "")
 
     # --- sending -------------------------------------------------------------------------------
 
@@ -150,8 +152,7 @@ class ASGIWebSocket:
         if ws is None:
             if self._refused or self._denial is not None:
                 raise RuntimeError("websocket.close after the answer to the handshake")
-            # The specification: closing instead of accepting is 403.
-            self._refused = True
+            await self._refuse()
             return
         if self._refused:
             raise RuntimeError("websocket.close after websocket.close")
@@ -161,6 +162,18 @@ class ASGIWebSocket:
         code = message.get("code", 1000)
         await ws.close(code=code, message=(message.get("reason") or "").encode())
         self._over = _disconnected(ws.close_code or code, "")
+
+    async def _refuse(self) -> None:
+        """The specification: closing instead of accepting is 403."""
+        self._refused = True
+        denial = self._denial = ASGIResponse(self._request)
+        fields = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(FORBIDDEN)),
+        ]
+        # Sent at once: an application may wait for the disconnection before it returns.
+        await denial.send({"type": "http.response.start", "status": 403, "headers": fields})
+        await denial.send({"type": "http.response.body", "body": FORBIDDEN})
 
     async def _deny(self, message: Message) -> None:
         """The extension "WebSocket Denial Response"."""
@@ -187,8 +200,6 @@ class ASGIWebSocket:
         if self._denial is not None:
             self._denial.app_ended()
             return self._denial
-        if self._refused:
-            raise HTTPException(403)
         if self._over is not None:
             raise ConnectionResetError("the client has gone")
         raise RuntimeError("the application returned without an answer to the handshake")
