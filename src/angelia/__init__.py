@@ -117,12 +117,7 @@ from angelia.net.payload import (
     streamer,
 )
 from angelia.net.resolver import AsyncResolver, DefaultResolver, ThreadedResolver
-from angelia.net.streams import (
-    EMPTY_PAYLOAD,
-    DataQueue,
-    FlowControlDataQueue,
-    StreamReader,
-)
+from angelia.net.streams import EMPTY_PAYLOAD, StreamReader
 from angelia.net.timings import Timings
 from angelia.net.tls import Fingerprint
 from angelia.net.upload import UploadTracker
@@ -130,6 +125,7 @@ from angelia.net.websocket import WSStats
 from angelia.version import __version__
 
 if typing.TYPE_CHECKING:
+    from angelia.net.data_queue import DataQueue, FlowControlDataQueue
     from angelia.server.access_log import AccessLogger
     from angelia.server.files import Directory, FileResponse
     from angelia.server.forms import FileField
@@ -142,23 +138,25 @@ if typing.TYPE_CHECKING:
     from angelia.server.upgrade import UpgradeResponse
     from angelia.server.websocket import WebSocketReady, WebSocketResponse, check_origin
 
-# A client does without the server's modules: these are imported when they are asked for.
-_SERVER_NAMES = {
-    "AccessLogger": "access_log",
-    "Directory": "files",
-    "FileField": "forms",
-    "FileResponse": "files",
-    "HTTPException": "http_exception",
-    "Request": "request",
-    "Response": "response",
-    "Server": "server",
-    "StreamResponse": "stream_response",
-    "UpgradeResponse": "upgrade",
-    "WebSocketReady": "websocket",
-    "WebSocketResponse": "websocket",
-    "check_origin": "websocket",
-    "json_response": "response",
-    "serve": "runner",
+# Most programs do without these modules: they are imported when they are asked for.
+_LATER = {
+    "AccessLogger": "server.access_log",
+    "DataQueue": "net.data_queue",
+    "Directory": "server.files",
+    "FileField": "server.forms",
+    "FileResponse": "server.files",
+    "FlowControlDataQueue": "net.data_queue",
+    "HTTPException": "server.http_exception",
+    "Request": "server.request",
+    "Response": "server.response",
+    "Server": "server.server",
+    "StreamResponse": "server.stream_response",
+    "UpgradeResponse": "server.upgrade",
+    "WebSocketReady": "server.websocket",
+    "WebSocketResponse": "server.websocket",
+    "check_origin": "server.websocket",
+    "json_response": "server.response",
+    "serve": "server.runner",
 }
 
 
@@ -168,9 +166,9 @@ def __getattr__(name: str) -> typing.Any:
     if name == "abc":
         # `angelia.abc.AbstractResolver` needs no import of its own.
         return importlib.import_module("angelia.abc")
-    if name not in _SERVER_NAMES:
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"angelia.server.{_SERVER_NAMES[name]}"), name)
+    value = getattr(importlib.import_module(f"angelia.{_LATER[name]}"), name)
     globals()[name] = value
     return value
 

@@ -12,18 +12,9 @@ from angelia.core.coding import make_decoder
 from angelia.errors import ContentError
 from angelia.net.decoding import DECODED_PIECE_SIZE, Decoding
 from angelia.net.streams import StreamReader
+from stream_kit import Flow
 
 CONTENT = b"some content, " * 100
-
-
-class Flow:
-    """Flow control that lets the decoding go on."""
-
-    def pause_reading(self) -> None:
-        """The stream says so itself."""
-
-    def resume_reading(self) -> None:
-        """The test goes on by hand."""
 
 
 def make(limit: int = 2**16, *, chunked: bool = False) -> tuple[Decoding, StreamReader]:

@@ -11,21 +11,9 @@ from hypothesis import strategies as st
 
 from angelia.net.streams import StreamReader
 from angelia.net.traced_stream import TracedStreamReader
+from stream_kit import Flow
 
 LIMIT = 8
-
-
-class Flow:
-    """Flow control that notes what it is asked for."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-
-    def pause_reading(self) -> None:
-        self.calls.append("pause")
-
-    def resume_reading(self) -> None:
-        self.calls.append("resume")
 
 
 class Deaf(Exception):
