@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import gc
 import json
@@ -652,6 +653,25 @@ class TestMessages:
                 await ws.ping(b"x" * 126)
             await ws.send_str("ok")
             assert await ws.receive_str() == "ok"
+
+    @pytest.mark.parametrize("compress", [0, 15])
+    async def test_views(self, compress: int) -> None:
+        """A memoryview is the octets that it shows, whatever they are taken from."""
+        views = [
+            memoryview(b"abcdef")[::2],
+            memoryview(b"abcdef")[::-1],
+            memoryview(bytes(range(256)) * 400)[1::3],
+            memoryview(array.array("I", [1, 2, 3])),
+            memoryview(b"abcdef").cast("B", (2, 3)),
+        ]
+        async with (
+            RawServer(ws_script(echo)) as server,
+            angelia.ClientSession() as session,
+            session.ws_connect(ws_url(server), compress=compress) as ws,
+        ):
+            for view in views:
+                await ws.send_bytes(view)
+                assert await ws.receive_bytes() == bytes(view)
 
     async def test_other_type(self) -> None:
         """`receive_str` and its relatives refuse messages of another type, which are gone then."""

@@ -105,8 +105,12 @@ class WebSocketFace:
         self, data: bytes | bytearray | memoryview, compress: int | None = None
     ) -> None:
         """Send a binary message; otherwise as `send_str`."""
-        if type(data) is not bytes and not isinstance(data, _BYTES_LIKE):
-            raise TypeError(f"data argument must be byte-ish, not {type(data).__name__}")
+        if type(data) is not bytes:
+            if not isinstance(data, _BYTES_LIKE):
+                raise TypeError(f"data argument must be byte-ish, not {type(data).__name__}")
+            if isinstance(data, memoryview) and not data.c_contiguous:
+                # With gaps, or backwards: what frames it wants octets in a row.
+                data = bytes(data)
         ws = self._ws
         if ws.send_message(WHOLE_BINARY, data, compress):
             await ws.drain()
