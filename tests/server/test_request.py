@@ -252,6 +252,24 @@ class TestForms:
         async with serving(handler, max_body_size=1000, max_form_fields=10) as server:
             assert (await ask(server, post(fields, body=body))).status == status
 
+    @pytest.mark.parametrize("body", [b"", b"abc"])
+    async def test_too_many_codings(self, body: bytes) -> None:
+        """More content codings than are undone: 400, whether the body has come yet or not."""
+        errors: list[HTTPException] = []
+
+        async def handler(request: Request) -> StreamResponse:
+            for _ in range(2):
+                with pytest.raises(HTTPException) as caught:
+                    await request.content.read()
+                errors.append(caught.value)
+            raise errors[0]
+
+        coded = b"Content-Encoding: %b\r\n" % b", ".join([b"gzip"] * 50)
+        head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n%b\r\n" % coded
+        async with serving(handler) as server:
+            assert (await ask(server, head + body)).status == 400
+        assert [error.status for error in errors] == [400, 400]
+
     async def test_no_multipart(self) -> None:
         """A body of another type has no parts: 415."""
 

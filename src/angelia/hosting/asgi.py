@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
-from angelia.errors import ContentError
 from angelia.hosting.asgi_http import ASGIResponse
 from angelia.hosting.asgi_lifespan import Lifespan, LifespanError, LifespanMode
 from angelia.hosting.asgi_scope import ASGIApplication, http_scope, websocket_scope
@@ -162,8 +161,6 @@ class ASGIHandler:
 def _is_decoded(request: Request) -> bool:
     """Whether the server undoes the content coding of the body."""
     exchange = request._exchange
-    try:
-        _ = exchange.content
-    except ContentError as error:
-        raise HTTPException(error.status or 400, str(error), close=True) from error
+    # What is undone is known when there is a stream.
+    _ = exchange.content
     return exchange.decodes

@@ -21,7 +21,7 @@ from multidict import CIMultiDict
 from angelia.core.h1_wire import ReadyHead
 from angelia.core.interface import HttpVersion11, ResponseHead
 from angelia.core.reasons import reason_of
-from angelia.errors import ContentError, LocalProtocolError
+from angelia.errors import LocalProtocolError
 from angelia.hosting.asgi_scope import Message
 from angelia.server.http_exception import HTTPException
 from angelia.server.ready_heads import SERVER, http_now
@@ -153,8 +153,6 @@ class ASGIResponse(StreamResponse):
                 data = await content.readany()
             except HTTPException as error:
                 self._refusal = error
-            except ContentError as error:
-                self._refusal = HTTPException(error.status or 400, str(error), close=True)
             except OSError as error:
                 _logger.debug("the body of %r breaks off: %s", self._request, error)
             else:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
-from angelia.errors import ContentError
 from angelia.hosting.wsgi_bridge import Bridge
 from angelia.hosting.wsgi_environ import make_environ
 from angelia.hosting.wsgi_response import (
@@ -30,7 +29,6 @@ from angelia.server.http_exception import HTTPException
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
-    from angelia.net.streams import StreamReader
     from angelia.server.request import Request
 
 __all__ = ("DEFAULT_MAX_PENDING", "DEFAULT_THREADS", "WSGIHandler")
@@ -157,14 +155,6 @@ class WSGIHandler:
             _logger.warning("%r goes on after its end, for %s%s", self._app, named, more)
 
 
-def _content(request: Request) -> StreamReader:
-    """The body; `HTTPException` where it has a content coding that the server refuses."""
-    try:
-        return request.content
-    except ContentError as error:
-        raise HTTPException(error.status or 400, str(error), close=True) from error
-
-
 class _BodyError(OSError):
     """The request's body will not come to its end, for a reason that is an answer."""
 
@@ -227,12 +217,13 @@ class _Call:
         first, ended, decoded = b"", not request.body_exists, False
         # Looking at the content tells a client that waits to go on: that is for the application.
         if not ended and "Expect" not in request.headers:
-            content = _content(request)
+            content = request.content
             if content.buffered:
                 first = await content.readany()
             ended = content.at_eof()
         if "Content-Encoding" in request.headers and request.body_exists:
-            _content(request)
+            # What is undone is known when there is a stream.
+            _ = request.content
             decoded = request._exchange.decodes
         environ = make_environ(request, script_name=script_name, decoded=decoded)
         environ.update(constants)
@@ -253,7 +244,7 @@ class _Call:
 
     async def _read(self) -> bytes:
         try:
-            return await _content(self._request).readany()
+            return await self._request.content.readany()
         except HTTPException as error:
             self._refusal = error
             raise _BodyError(str(error)) from error

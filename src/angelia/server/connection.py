@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import html
 import logging
-import traceback
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
 from angelia.core.h1_server import H1ServerConnection, understands_expectation
-from angelia.core.h1_wire import ReadyHead, serialize_response_head
+from angelia.core.h1_wire import ReadyHead
 from angelia.core.interface import Buffer, Content, End, Event, Failed, RequestHead, ResponseHead
 from angelia.net.transport import READ_SIZE, WriteBatch, write_together
 from angelia.server.exchange import ServerExchange, announces_content
-from angelia.server.http_exception import HTTPException
+from angelia.server.failures import answer_to, refusal, refuse_expectation
+from angelia.server.http_exception import HTTPException, complaint
 from angelia.server.options import ServerOptions
-from angelia.server.ready_heads import SERVER, http_now
 from angelia.server.request import Request
 from angelia.server.response import Response
 from angelia.server.send_watch import SendWatch
@@ -39,9 +37,6 @@ _logger: Final = logging.getLogger("angelia.server")
 # How long octets that nobody wants are read after the last answer, so that the answer is not lost:
 # a socket that closes with unread input resets the connection (RFC 9112 §9.6).
 CLOSING_TIME: Final = 2.0
-
-# So much of an error's text, which quotes what the client sent, is sent back.
-MAX_EXCERPT: Final = 200
 
 # So many pipelined requests are answered in one turn of the event loop; then others get theirs.
 MAX_IN_TURN: Final = 16
@@ -371,12 +366,11 @@ class ServerConnection(asyncio.Protocol):
             if self._half_closed:
                 exchange.fail(ConnectionResetError("the client has gone"))
             else:
-                status = error.status or 400
-                exchange.fail(HTTPException(status, str(error)[:MAX_EXCERPT], close=True))
+                exchange.fail(complaint(error))
             if exchange.ended:
                 self._linger()
         elif event.stream_id:
-            self._refuse(HTTPException(error.status or 400, str(error)[:MAX_EXCERPT]))
+            self._refuse(complaint(error))
         else:
             self.close()
 
@@ -385,7 +379,7 @@ class ServerConnection(asyncio.Protocol):
         options = self.options
         handler = options.handler
         if "expect" in exchange.head.special and not understands_expectation(exchange.head):
-            handler = _unexpected
+            handler = refuse_expectation
         log = options.access_log
         if log is not None and not log.enabled:
             log = None
@@ -444,7 +438,7 @@ class ServerConnection(asyncio.Protocol):
                 _logger.error("error while handling %r", request, exc_info=error)
             return await upgraded.finish(error)
         try:
-            response = self._response_for(request, exchange, error)
+            response = answer_to(error, request, gone=not self.is_open, debug=self.options.debug)
             if exchange.head_sent or not self.is_open:
                 # Half an answer is out: only the end of the connection says that it is none.
                 self._break_off(exchange)
@@ -460,27 +454,6 @@ class ServerConnection(asyncio.Protocol):
             failure = RuntimeError(f"an answer that cannot be sent: {malformed}")
             failure.__cause__ = malformed
             return await self._answer_error(request, exchange, failure)
-        return response
-
-    def _response_for(
-        self, request: Request, exchange: ServerExchange, error: Exception
-    ) -> StreamResponse:
-        if isinstance(error, HTTPException):
-            return error.response()
-        if isinstance(error, ConnectionError) and not self.is_open:
-            _logger.debug("the client went away during %r", request)
-            return HTTPException(499).response()
-        status = 504 if isinstance(error, TimeoutError) else 500
-        _logger.error("error while handling %r", request, exc_info=error)
-        text = None
-        if self.options.debug:
-            text = "".join(traceback.format_exception(error))
-        response = HTTPException(status, text).response()
-        response.force_close()
-        if "text/html" in request.headers.get("Accept", ""):
-            body = html.escape(response.text)
-            response.text = f"<!doctype html><title>{status}</title><pre>{body}</pre>"
-            response.content_type = "text/html"
         return response
 
     def _break_off(self, exchange: ServerExchange) -> None:
@@ -848,19 +821,7 @@ class ServerConnection(asyncio.Protocol):
         if socket is None or socket.is_closing():
             return
         self.flush()
-        body = str(error).encode("utf-8", "backslashreplace")
-        head = ResponseHead(
-            error.status,
-            error.reason,
-            [
-                ("Date", http_now()),
-                ("Server", SERVER),
-                ("Content-Length", str(len(body))),
-                ("Content-Type", "text/plain; charset=utf-8"),
-                ("Connection", "close"),
-            ],
-        )
-        socket.write(serialize_response_head(head)[0] + body)
+        socket.write(refusal(error))
         self._linger()
 
     def _linger(self) -> None:
@@ -951,8 +912,3 @@ def _checked(response: object) -> StreamResponse:
     if not isinstance(response, StreamResponse):
         raise TypeError(f"a handler returns a Response or StreamResponse, not {response!r}")
     return response
-
-
-async def _unexpected(_request: Request) -> StreamResponse:
-    # RFC 9110 §10.1.1: the only expectation there is is 100-continue.
-    raise HTTPException(417, "unknown expectation", close=True)

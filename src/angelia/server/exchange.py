@@ -14,7 +14,7 @@ from angelia.core.interface import Buffer, HttpVersion11, RequestHead, ResponseH
 from angelia.errors import ContentError
 from angelia.net.decoding import Decoding
 from angelia.net.streams import EMPTY_PAYLOAD, StreamReader, duplicate
-from angelia.server.http_exception import HTTPException
+from angelia.server.http_exception import complaint
 
 if TYPE_CHECKING:
     from angelia.net.transport import ContentReceiver
@@ -146,13 +146,20 @@ class ServerExchange:
 
     @property
     def content(self) -> StreamReader:
-        """The request's content; the first use tells a client that waits for it to go on."""
+        """The request's content; the first use tells a client that waits for it to go on.
+
+        `HTTPException` where there are more content codings than anybody needs.
+        """
         stream = self._content
         if stream is None:
             if not self.has_content:
                 stream = self._content = EMPTY_PAYLOAD
                 return stream
-            stream = self._open_stream()
+            try:
+                stream = self._open_stream()
+            except ContentError as error:
+                self._content_failed(error)
+                raise complaint(error) from error
         connection = self.connection
         if connection.core.continue_awaited and connection.is_open and not self.ended:
             connection.send_head(self, CONTINUE, end=False)
@@ -238,7 +245,7 @@ class ServerExchange:
 
     def _content_failed(self, error: ContentError) -> None:
         """What came cannot be decoded, or not within the limit."""
-        self.fail(HTTPException(error.status, str(error), close=True))
+        self.fail(complaint(error))
 
     def abandon(self) -> None:
         """The request has been answered: what of it is still to come is thrown away."""

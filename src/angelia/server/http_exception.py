@@ -6,14 +6,18 @@ Owns nothing but the facts of the answer; `response` makes it one. Knows nothing
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from angelia.core.reasons import reason_of
+from angelia.errors import ProtocolError
 
 if TYPE_CHECKING:
     from angelia.server.response import Response
 
-__all__ = ("HTTPException",)
+__all__ = ("HTTPException", "complaint")
+
+# So much of an error's text, which quotes what the client sent, is sent back.
+MAX_EXCERPT: Final = 200
 
 
 class HTTPException(Exception):
@@ -66,3 +70,8 @@ class HTTPException(Exception):
         if self.close:
             response.force_close()
         return response
+
+
+def complaint(error: ProtocolError) -> HTTPException:
+    """What a client is told that broke a rule of HTTP."""
+    return HTTPException(error.status or 400, str(error)[:MAX_EXCERPT], close=True)

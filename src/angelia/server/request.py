@@ -241,7 +241,10 @@ class Request:
 
     @property
     def content(self) -> StreamReader:
-        """The body as a stream; content codings are undone if the server was told to."""
+        """The body as a stream; content codings are undone if the server was told to.
+
+        `HTTPException` with 400 where there are more of them than anybody needs.
+        """
         return self._exchange.content
 
     @property
