@@ -1335,6 +1335,8 @@ class TestEndSending:
             angelia.ClientSession() as session,
             session.ws_connect(ws_url(server)) as ws,
         ):
+            with pytest.raises(ValueError, match="999"):
+                ws.end_sending(999)
             ws.end_sending()
             ws.end_sending()
             with pytest.raises(angelia.ClientConnectionResetError):

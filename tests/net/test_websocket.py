@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -43,9 +44,9 @@ class Clock:
     def time(self) -> float:
         return self.now
 
-    def call_later(self, delay: float, callback: Callable[[], None]) -> Handle:
+    def call_later(self, delay: float, callback: Callable[..., None], *args: Any) -> Handle:
         handle = Handle()
-        self.timers.append((self.now + delay, callback, handle))
+        self.timers.append((self.now + delay, partial(callback, *args), handle))
         return handle
 
     def call_soon(self, callback: Callable[[], None]) -> Any:
@@ -350,6 +351,27 @@ class TestReceiving:
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert (await end.receive()).data == "a"
+
+    async def test_closed_while_it_waits(self) -> None:
+        """A receive whose coroutine is closed, as of a task that is never run again, is quiet."""
+        end = End()
+        waiting = end.receive(10)
+        waiting.send(None)
+        waiting.close()
+        await asyncio.sleep(0)
+        assert not end.clock.pending
+        end.feed(frame(TEXT, "a"))
+        assert (await end.receive()).data == "a"
+
+    def test_closed_after_its_loop(self) -> None:
+        """The same where the event loop has gone before."""
+
+        async def begin() -> Coroutine[Any, Any, WSMessage]:
+            waiting = End().receive()
+            waiting.send(None)
+            return waiting
+
+        asyncio.run(begin()).close()
 
     async def test_second_one_waits(self) -> None:
         """Only one may wait."""

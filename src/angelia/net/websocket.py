@@ -559,6 +559,11 @@ class WebSocket:
         """Nobody awaits `waiter` any more."""
         if self._waiter is waiter:
             self._waiter = None
+        if not waiter.done():
+            # Not cancelled: a coroutine that nobody runs any more. There may be no loop either.
+            if not waiter.get_loop().is_closed():
+                waiter.cancel()
+            return
         if waiter.cancelled() or waiter.exception() is not None:
             return
         # It was cancelled when the message was on its way already.
@@ -663,11 +668,8 @@ class WebSocket:
         if self._closing or (self.closed and self._over):
             return False
         if core.state in _SENDING:
-            try:
-                # It goes first: what is dropped may hold the peer's.
-                self._send_close(code, message)
-            except LocalProtocolError as error:
-                raise ValueError(str(error)) from error
+            # It goes first: what is dropped may hold the peer's.
+            self._send_close(code, message)
         self.closed = self._closing = True
         self._drop_unread()
         self._hand_over(None)
@@ -686,7 +688,7 @@ class WebSocket:
         """Send a Close frame and wait for nothing: the connection closes when the peer answers.
 
         Whoever receives goes on, until that answer or the end of the option's time. Where the
-        peer's Close has come, this is its answer.
+        peer's Close has come, this is its answer. ValueError for a code that may not be sent.
         """
         if self._over or self._core.state not in _SENDING:
             return
@@ -696,8 +698,14 @@ class WebSocket:
             self._linger = self._loop.call_later(self._closing_time, self._unanswered)
 
     def _send_close(self, code: int, reason: str | bytes = b"") -> None:
-        """Send a Close frame; where it is the answer to the peer's, all is said."""
-        self._core.send_close(code, reason)
+        """Send a Close frame; where it is the answer to the peer's, all is said.
+
+        ValueError for a code or a reason that may not be sent.
+        """
+        try:
+            self._core.send_close(code, reason)
+        except LocalProtocolError as error:
+            raise ValueError(str(error)) from error
         self._flush_answers()
         if self._core.state is WSState.CLOSED:
             self._end()

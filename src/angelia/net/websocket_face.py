@@ -131,7 +131,8 @@ class WebSocketFace:
         """Send a Close frame and go on receiving, until the peer has answered it; once.
 
         Unlike `close` it drops nothing that still comes. The connection closes with the answer, or
-        without one after the time that the WebSocket has for closing.
+        without one after the time that the WebSocket has for closing. ValueError for a `code` that
+        may not be sent.
         """
         self._ws.go_away(code)
 
