@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import platform
 import socket
 import ssl
+import subprocess
+import sys
+import textwrap
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -128,6 +133,35 @@ class TestWriteBatch:
         with pytest.raises(ClientConnectionResetError):
             peer.transport.flush()
         peer.socket.lose()
+
+
+def test_memory_of_pieces_is_kept() -> None:
+    """What pieces of a read's size lay in is there for the next ones: no page is made anew."""
+    if platform.libc_ver()[0] != "glibc" or os.environ.get("LD_PRELOAD"):
+        pytest.skip("another allocator")
+    # In a process of its own: what the tests before have freed has moved the thresholds.
+    script = """
+        import asyncio, resource
+        from angelia.net.transport import READ_SIZE, WriteBatch
+        def page_faults():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        WriteBatch(asyncio.new_event_loop())
+        before = page_faults()
+        for _ in range(100):
+            pieces = [b"x" * READ_SIZE for _ in range(4)]
+            del pieces
+        print(page_faults() - before)
+    """
+    # The pieces have 256 pages of 4 KiB, and are made a hundred times.
+    tunables = ("MALLOC_", "GLIBC_TUNABLES")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(tunables)}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)],
+        check=True,
+        env=environment,
+        stdout=subprocess.PIPE,
+    )
+    assert int(done.stdout) < 3000
 
 
 class TestDrain:

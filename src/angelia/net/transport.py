@@ -32,6 +32,12 @@ __all__ = (
 # As much as event loops read at a time.
 READ_SIZE: Final = 256 * 1024
 
+# glibc maps each block that is larger than the largest mapped one that was freed, and gives free
+# memory at the end of its heap back above twice that: at first 128 KiB. So pieces of 256 KiB would
+# lie in memory that the kernel makes anew each time, page after page, which takes longer than to
+# read them. After one block of this size was freed, the memory of some dozen pieces is kept.
+KEPT_BLOCK: Final = 2**22
+
 # CVE-2024-12254: from 3.12.0 on asyncio's own writelines() never paused its protocol, so that a
 # body that was sent faster than its peer took it grew without bound.
 WRITELINES_PAUSES: Final = (
@@ -78,6 +84,8 @@ class WriteBatch:
         # What `BufferedTransport` reads into: one for all, since each read is over before the next.
         self.buffer: memoryview | None = None
         self._pending: list[Flushable] = []
+        # Made and freed; none of it is touched but its ends.
+        bytes(KEPT_BLOCK)
 
     def add(self, transport: Flushable) -> None:
         """Let `transport` write at the end of this turn."""
