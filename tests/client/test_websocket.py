@@ -681,7 +681,10 @@ class TestMessages:
             session.ws_connect(ws_url(server)) as ws,
         ):
             await ws.send_bytes(b"a")
-            with pytest.raises(angelia.WSMessageTypeError):
+            with pytest.raises(angelia.WSMessageTypeError, match="b'a' is not"):
+                await ws.receive_str()
+            await ws.send_bytes(b"a" * 10000)
+            with pytest.raises(angelia.WSMessageTypeError, match=r"b'a{100}'\.\.\. is not"):
                 await ws.receive_str()
             await ws.send_str("b")
             with pytest.raises(angelia.WSMessageTypeError):

@@ -250,8 +250,24 @@ class TestOpen:
         async with opened(app, websocket={"max_msg_size": 10}) as ws:
             await ws.send_bytes(bytes(11))
             assert (await ws.receive()).data == 1009
-        with pytest.raises(TypeError):
-            ASGIHandler(app, websocket={"foo": 1})
+
+    @pytest.mark.parametrize(
+        ("options", "error"),
+        [
+            ({"foo": 1}, TypeError),
+            ({"protocols": ("a",)}, TypeError),
+            ({"headers": {}}, TypeError),
+            ({"autoping": False}, TypeError),
+            ({"autoclose": False}, TypeError),
+            ({"decode_text": False}, TypeError),
+            ({"max_msg_size": -1}, ValueError),
+        ],
+        ids=str,
+    )
+    def test_wrong_options(self, options: dict[str, Any], error: type[Exception]) -> None:
+        """Options that would be the application's, or break what it is promised, are refused."""
+        with pytest.raises(error):
+            ASGIHandler(Echo(), websocket=options)
 
 
 class TestRefused:

@@ -300,6 +300,8 @@ class TestOpeningHandshake:
             await ws.prepare(request)
             with pytest.raises(RuntimeError):
                 ws.can_prepare(request)
+            # The request has its answer.
+            assert not WebSocketResponse().can_prepare(request)
             return ws
 
         async with serving(handler) as server, connected(server) as wire:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote
 
 from angelia.hosting.asgi_http import ASGIResponse
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = ("ASGIHandler", "LifespanError")
 
+# What is up to the server. Fields and subprotocols are the application's; Pings, the Close and the
+# type of a text are the specification's.
+WEBSOCKET_OPTIONS: Final = frozenset(
+    {"compress", "heartbeat", "max_msg_size", "receive_timeout", "timeout", "writer_limit"}
+)
+
 
 class ASGIHandler:
     """A handler for `angelia.Server` that answers with what an ASGI 3 application sends.
@@ -43,12 +49,13 @@ class ASGIHandler:
     - `root_path`: the path at which the application is mounted, ``/shop``; put before the paths
       that do not begin with it, so that a proxy in front may have taken it off or not;
     - `websocket`: options of `angelia.WebSocketResponse` for the application's WebSockets, as in
-      ``{"heartbeat": 30, "max_msg_size": 2**20}``;
+      ``{"heartbeat": 30, "max_msg_size": 2**20}``: `compress`, `heartbeat`, `max_msg_size`,
+      `receive_timeout`, `timeout` and `writer_limit`;
     - `lifespan`: whether the application is told of start and end: ``auto``, if it wants to know;
       ``on``, and it has to; ``off``.
 
     ValueError for a `root_path` that is no path, and for another word for `lifespan`. TypeError
-    for options that a WebSocket does not have.
+    for other options of a WebSocket, ValueError for wrong ones.
     """
 
     __slots__ = (
@@ -74,6 +81,9 @@ class ASGIHandler:
         if lifespan not in ("auto", "on", "off"):
             raise ValueError(f"lifespan is auto, on or off, not {lifespan!r}")
         self._websocket = dict(websocket or {})
+        if not self._websocket.keys() <= WEBSOCKET_OPTIONS:
+            wrong = ", ".join(sorted(self._websocket.keys() - WEBSOCKET_OPTIONS))
+            raise TypeError(f"no options of an application's WebSockets: {wrong}")
         if self._websocket:
             # What is wrong with them is better found now.
             WebSocketResponse(**self._websocket)

@@ -23,6 +23,9 @@ _BINARY: Final = WSMsgType.BINARY
 _BYTES_LIKE: Final = (bytes, bytearray, memoryview)
 _ENDS: Final = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED)
 
+# An error shows so much of a message.
+MAX_SHOWN: Final = 100
+
 
 class WebSocketFace:
     """An open WebSocket.
@@ -208,6 +211,12 @@ class WebSocketFace:
 
 
 def _other_type(message: WSMessage, wanted: WSMsgType) -> WSMessageTypeError:
+    data = message.data
+    # It may be megabytes, which no log wants.
+    if isinstance(data, str | bytes) and len(data) > MAX_SHOWN:
+        shown = f"{data[:MAX_SHOWN]!r}..."
+    else:
+        shown = repr(data)
     return WSMessageTypeError(
-        f"Received message {message.type!r}:{message.data!r} is not WSMsgType.{wanted.name}"
+        f"Received message {message.type!r}:{shown} is not WSMsgType.{wanted.name}"
     )

@@ -149,6 +149,8 @@ class WebSocketResponse(WebSocketFace, SwitchingResponse):
         RuntimeError after `prepare`.
         """
         self._check_new("WebSocket")
+        if request._exchange.head_sent:
+            return WebSocketReady(False, None)
         try:
             return WebSocketReady(True, self._negotiate(request).protocol)
         except HTTPException:
