@@ -15,11 +15,11 @@ from multidict import CIMultiDict, CIMultiDictProxy, MultiDict
 from yarl import URL
 
 import angelia
+from angelia.client.automatic_fields import default_headers
 from angelia.client.request import (
     ClientRequest,
     RequestInfo,
     check_method,
-    default_headers,
     extended_query,
 )
 from angelia.core.interface import HttpVersion, HttpVersion10, HttpVersion11

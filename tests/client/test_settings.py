@@ -17,7 +17,7 @@ from multidict import CIMultiDict, istr
 from yarl import URL
 
 import angelia
-from angelia.client.request import default_headers
+from angelia.client.automatic_fields import default_headers
 from peers.raw import RawServer, read_request, response
 
 pytestmark = pytest.mark.usefixtures("loop_kind")

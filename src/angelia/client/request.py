@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -17,6 +16,7 @@ from multidict import CIMultiDict, CIMultiDictProxy, MultiDict, MultiDictProxy
 from yarl import URL
 
 from angelia import hdrs
+from angelia.client.automatic_fields import add_missing, default_headers
 from angelia.client.cookies import request_cookie_header
 from angelia.core.auth import BasicAuth
 from angelia.core.coding import available_codings
@@ -33,7 +33,6 @@ from angelia.net.tls import SSLArgument
 from angelia.net.upload import UploadTracker
 from angelia.net.writer import ExchangeWriter
 from angelia.redaction import shown_tuple, shown_url
-from angelia.version import __version__
 
 if TYPE_CHECKING:
     from angelia.client.response import ClientResponse
@@ -46,9 +45,7 @@ __all__ = (
     "RequestInfo",
     "RequestPlan",
     "check_method",
-    "default_headers",
     "extended_query",
-    "first_headers",
 )
 
 # A body of known octets up to this size leaves in one write with the head, without a task.
@@ -62,8 +59,6 @@ GET_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 # RFC 9110 §9.2.2: sent twice, the effect is that of once.
 IDEMPOTENT_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-
-USER_AGENT: Final = f"Python/{sys.version_info[0]}.{sys.version_info[1]} angelia/{__version__}"
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _COMMON_METHODS: Final = frozenset(hdrs.METH_ALL)
@@ -116,17 +111,6 @@ def check_method(method: object) -> str:
     if not _TOKEN.fullmatch(method):
         raise ValueError(f"Method cannot contain non-token characters {method!r}")
     return method.upper()
-
-
-def default_headers() -> CIMultiDict[str]:
-    """The fields that a request gets when its caller does not say otherwise."""
-    return CIMultiDict(
-        (
-            (hdrs.ACCEPT, "*/*"),
-            (hdrs.ACCEPT_ENCODING, ", ".join(available_codings())),
-            (hdrs.USER_AGENT, USER_AGENT),
-        )
-    )
 
 
 class RequestPlan:
@@ -252,7 +236,7 @@ class ClientRequest:
         if skip_auto_headers or auto_headers is None:
             self.update_auto_headers(skip_auto_headers)
         else:
-            _add_missing(self.headers, auto_headers)
+            add_missing(self.headers, auto_headers)
         if cookie_header:
             # What the caller wrote as a field wins over what the session knows.
             self._set_cookie_field(cookie_header, *self.headers.popall(hdrs.COOKIE, ()))
@@ -849,21 +833,3 @@ def extended_query(url: URL, params: Any) -> URL:
     query = f"{url.raw_query_string}&{added}" if url.raw_query_string else added
     base, hash_mark, fragment = str(url).partition("#")
     return URL(f"{base.partition('?')[0]}?{query}{hash_mark}{fragment}", encoded=True)
-
-
-def first_headers(
-    host: str, headers: CIMultiDict[str], defaults: CIMultiDict[str]
-) -> CIMultiDict[str]:
-    """`Host`, the session's fields and the automatic ones, for a request with none of its own."""
-    own = headers.copy()
-    first = own.popall(hdrs.HOST, None) or [host]
-    result = CIMultiDict((hdrs.HOST, value) for value in first)
-    result.extend(own)
-    _add_missing(result, defaults)
-    return result
-
-
-def _add_missing(headers: CIMultiDict[str], defaults: CIMultiDict[str]) -> None:
-    for name, value in defaults.items():
-        if name not in headers:
-            headers[name] = value

@@ -12,7 +12,7 @@ import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, Final
 
-from multidict import CIMultiDict, getversion
+from multidict import CIMultiDict
 from yarl import URL
 
 from angelia import hdrs
@@ -25,11 +25,11 @@ from angelia.client.arguments import (
     checked_names,
 )
 from angelia.client.context import RequestContext, SessionRequestContext
+from angelia.client.hop import Hop, following
 from angelia.client.proxies import proxy_for
 from angelia.client.reconnecting import DEFAULT_BACKOFF, Backoff, reconnections
 from angelia.client.redirects import (
     REDIRECT_STATUSES,
-    Redirect,
     RedirectPolicy,
     next_hop,
     same_origin,
@@ -37,12 +37,8 @@ from angelia.client.redirects import (
 from angelia.client.request import (
     GET_METHODS,
     ClientRequest,
-    RequestPlan,
     check_method,
-    extended_query,
-    first_headers,
 )
-from angelia.client.request_cookies import SECURE_SCHEMES
 from angelia.client.response import ClientResponse
 from angelia.client.settings import (
     DEFAULT_MAX_REDIRECTS,
@@ -69,14 +65,13 @@ from angelia.client.tracing import Trace
 from angelia.client.websocket import ClientWebSocketResponse, Opening, WebSocketContext, draw_key
 from angelia.core.auth import BasicAuth
 from angelia.core.deprecation import warn_deprecated
-from angelia.core.h1_wire import HeaderBlock, HeadLimits
+from angelia.core.h1_wire import HeadLimits
 from angelia.core.interface import HttpVersion, HttpVersion11
 from angelia.core.ws import DEFAULT_MAX_MSG_SIZE
 from angelia.errors import (
     ClientConnectionResetError,
     ClientError,
     ClientOSError,
-    ClientPayloadError,
     ClientResponseError,
     InvalidUrlClientError,
     NonHttpUrlClientError,
@@ -95,9 +90,6 @@ from angelia.net.upload import UploadTracker
 
 __all__ = ("ClientSession", "request")
 
-# What was found out for a URL or a host is kept for so many of each.
-MAX_PLANS: Final = 256
-
 # So much of a redirect's content is read to keep its connection; a page that says "moved" is short.
 MAX_REDIRECT_CONTENT: Final = 64 * 1024
 
@@ -109,57 +101,6 @@ _PLAIN_AUTHORITY: Final = re.compile(r"https?://[A-Za-z0-9.\-]+(?::[0-9]+)?(?:[/
 _GIVEN: Final = ("compress", "chunked", "expect100", "server_hostname", "upload_tracker")
 _NOTHING_GIVEN: Final = (None,) * len(_GIVEN)
 _NO_SIZES: Final = (None,) * 5
-
-
-class _Hop:
-    """What a redirect may change, and the further arguments of the request."""
-
-    __slots__ = (
-        "auth",
-        "cookies",
-        "data",
-        "downgraded",
-        "draw_key",
-        "extra",
-        "foreign",
-        "headers",
-        "method",
-        "params",
-        "proxy",
-        "proxy_auth",
-        "url",
-    )
-
-    def __init__(
-        self,
-        method: str,
-        url: URL,
-        params: Any,
-        data: Any,
-        headers: CIMultiDict[str] | None,
-        cookies: Any,
-        auth: BasicAuth | None,
-        proxy: URL | None,
-        proxy_auth: BasicAuth | None,
-        extra: dict[str, Any],
-    ) -> None:
-        self.method = method
-        self.url = url
-        self.params = params
-        self.data = data
-        # The session's and the request's fields together; None: only the session's.
-        self.headers = headers
-        self.cookies = cookies
-        self.auth = auth
-        self.proxy = proxy
-        self.proxy_auth = proxy_auth
-        self.extra = extra
-        # Whether a redirect has led away from the origin that the call was for.
-        self.foreign = False
-        # Whether it has led from https to http.
-        self.downgraded = False
-        # For a WebSocket's handshake: makes the key of each connection that it is tried on.
-        self.draw_key: Callable[[], str] | None = None
 
 
 class ClientSession(SessionSettings):
@@ -470,7 +411,7 @@ class ClientSession(SessionSettings):
             proxy = parsed_url(proxy, "is no valid URL of a proxy")
         if cookies is not None:
             check_pairs("cookies", cookies)
-        hop = _Hop(
+        hop = Hop(
             check_method(method),
             self._build_url(str_or_url),
             params,
@@ -549,7 +490,7 @@ class ClientSession(SessionSettings):
     async def _run(  # noqa: PLR0912 - the steps of a hop, each for those who asked for it
         self,
         call: CallOptions,
-        hop: _Hop,
+        hop: Hop,
         connector: BaseConnector,
         deadline: Deadline | None,
         traces: Sequence[Trace],
@@ -559,7 +500,7 @@ class ClientSession(SessionSettings):
         """The redirect loop."""
         history: list[ClientResponse] = []
         for trace in traces:
-            await trace.send_request_start(hop.method, _traced_url(hop), _headers_of(hop))
+            await trace.send_request_start(hop.method, hop.shown_url, hop.shown_headers)
         while True:
             if hop.url.scheme not in connector.allowed_schemes:
                 raise NonHttpUrlClientError(hop.url)
@@ -614,7 +555,7 @@ class ClientSession(SessionSettings):
         return response
 
     async def _surroundings(
-        self, hop: _Hop
+        self, hop: Hop
     ) -> tuple[BasicAuth | None, URL | None, BasicAuth | None]:
         """Credentials, proxy and its credentials, as far as session and environment give them."""
         auth, proxy, proxy_auth = await self._auth_for(hop), hop.proxy, hop.proxy_auth
@@ -624,7 +565,7 @@ class ClientSession(SessionSettings):
 
     def _make_request(
         self,
-        hop: _Hop,
+        hop: Hop,
         auth: BasicAuth | None,
         proxy: URL | None,
         proxy_auth: BasicAuth | None,
@@ -649,7 +590,7 @@ class ClientSession(SessionSettings):
                 and not hop.extra
                 and hop.method in GET_METHODS
                 and self._is_plain
-                and (plan := self._plan(url)).block is not None
+                and (plan := self._plans.get(url)).block is not None
             ):
                 return ClientRequest.planned(
                     hop.method,
@@ -680,31 +621,6 @@ class ClientSession(SessionSettings):
             cookie_header=cookie_header,
             **hop.extra,
         )
-
-    def _plan(self, url: URL) -> RequestPlan:
-        """What a plain request for `url` says."""
-        version = getversion(self._default_headers)  # type: ignore[arg-type]  # it takes values of any type
-        if version != self._plans_version:
-            self._plans.clear()
-            self._blocks.clear()
-            self._plans_version = version
-        plan = self._plans.get(url)
-        if plan is None:
-            if len(self._plans) >= MAX_PLANS:
-                self._plans.clear()
-            plan = self._plans[url] = RequestPlan(url, self._block_for(url))
-        return plan
-
-    def _block_for(self, url: URL) -> HeaderBlock:
-        """The session's fields for requests to the host of `url`, serialized."""
-        host = url.host_port_subcomponent or ""
-        block = self._blocks.get(host)
-        if block is None:
-            if len(self._blocks) >= MAX_PLANS:
-                self._blocks.clear()
-            headers = first_headers(host, self._default_headers, self._auto_headers)
-            block = self._blocks[host] = HeaderBlock(headers.items())
-        return block
 
     async def _through_middlewares(
         self, call: CallOptions, request: ClientRequest, connector: BaseConnector, started: float
@@ -827,7 +743,7 @@ class ClientSession(SessionSettings):
         merged.extend(own)
         return merged
 
-    async def _auth_for(self, hop: _Hop) -> BasicAuth | None:
+    async def _auth_for(self, hop: Hop) -> BasicAuth | None:
         auth = hop.auth
         if auth is not None:
             return auth
@@ -871,11 +787,11 @@ class ClientSession(SessionSettings):
     def _redirected(
         self,
         call: CallOptions,
-        hop: _Hop,
+        hop: Hop,
         request: ClientRequest,
         response: ClientResponse,
         history: list[ClientResponse],
-    ) -> _Hop | None:
+    ) -> Hop | None:
         """The hop that follows a redirect; None where the response leads nowhere."""
         connector = self._connector
         schemes = HTTP_SCHEMES if connector is None else connector.allowed_schemes
@@ -900,48 +816,10 @@ class ClientSession(SessionSettings):
                     message=f"more than {call.max_redirects} redirects",
                     headers=response.headers,
                 )
-            return _next_hop(hop, request, response.status, redirect)
+            return following(hop, request, response.status, redirect)
         except BaseException:
             response.close()
             raise
-
-
-def _next_hop(hop: _Hop, request: ClientRequest, status: int, redirect: Redirect) -> _Hop:
-    """The hop that follows `hop`, with what of it may go along."""
-    body = request.payload if redirect.keeps_body else None
-    if body is not None and not body.reusable:
-        raise ClientPayloadError(
-            f"the body cannot be sent again, which the redirect with status {status} asks for"
-        )
-    extra = dict(hop.extra)
-    if body is None:
-        for name in ("compress", "chunked", "expect100", "upload_tracker"):
-            extra.pop(name, None)
-    same = redirect.is_same_origin
-    if redirect.url.raw_host != hop.url.raw_host:
-        # The name is that of one host's certificate, and would pass another host for it.
-        extra.pop("server_hostname", None)
-    following = _Hop(
-        redirect.method,
-        redirect.url,
-        None,
-        body,
-        redirect.headers,
-        hop.cookies if same else None,
-        hop.auth if same else None,
-        hop.proxy,
-        hop.proxy_auth,
-        extra,
-    )
-    if hop.draw_key is not None:
-        following.draw_key = hop.draw_key
-        # RFC 6455 §4.1: a server has no say in the key that another one gets.
-        redirect.headers[hdrs.SEC_WEBSOCKET_KEY] = hop.draw_key()
-    following.foreign = hop.foreign or not same
-    following.downgraded = hop.downgraded or (
-        hop.url.scheme in SECURE_SCHEMES and redirect.url.scheme not in SECURE_SCHEMES
-    )
-    return following
 
 
 def _wrapped(middleware: ClientMiddlewareType, handler: ClientHandlerType) -> ClientHandlerType:
@@ -951,22 +829,12 @@ def _wrapped(middleware: ClientMiddlewareType, handler: ClientHandlerType) -> Cl
     return wrapped
 
 
-def _headers_of(hop: _Hop) -> CIMultiDict[str]:
-    return CIMultiDict() if hop.headers is None else hop.headers
-
-
-def _traced_url(hop: _Hop) -> URL:
-    return extended_query(hop.url, hop.params) if hop.params else hop.url
-
-
-async def _tell_failure(traces: Sequence[Trace], hop: _Hop, error: BaseException) -> None:
+async def _tell_failure(traces: Sequence[Trace], hop: Hop, error: BaseException) -> None:
     """All are told; what a callback raises comes after that, instead of `error`."""
     failure: BaseException | None = None
     for trace in traces:
         try:
-            await trace.send_request_exception(
-                hop.method, _traced_url(hop), _headers_of(hop), error
-            )
+            await trace.send_request_exception(hop.method, hop.shown_url, hop.shown_headers, error)
         except BaseException as raised:  # noqa: BLE001 - raised below
             failure = failure or raised
     if failure is not None:

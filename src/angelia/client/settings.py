@@ -31,15 +31,17 @@ from angelia.client.arguments import (
     checked_names,
     checked_sequence,
 )
+from angelia.client.automatic_fields import default_headers
 from angelia.client.cookies import AbstractCookieJar, CookieJar
-from angelia.client.request import ClientRequest, RequestPlan, default_headers
+from angelia.client.plans import RequestPlans
+from angelia.client.request import ClientRequest
 from angelia.client.response import ClientResponse
 from angelia.client.timeouts import DEFAULT_TIMEOUT, ClientTimeout, effective_timeout
 from angelia.client.tracing import TraceConfig
 from angelia.client.translation import translated
 from angelia.core.auth import BasicAuth
 from angelia.core.deprecation import warn_deprecated, warn_loop_argument
-from angelia.core.h1_wire import HeaderBlock, HeadLimits
+from angelia.core.h1_wire import HeadLimits
 from angelia.core.interface import HttpVersion, HttpVersion11
 from angelia.core.patterns import lazy
 from angelia.errors import InvalidURL
@@ -236,10 +238,7 @@ class SessionSettings:
         self._options = self._exchange_options(read_bufsize, auto_decompress)
         self._plain_call = CallOptions(self)
         self._deadlines = Deadlines(loop)
-        # The session's fields for each host, serialized once, and what URLs mean.
-        self._blocks: dict[str, HeaderBlock] = {}
-        self._plans: dict[URL, RequestPlan] = {}
-        self._plans_version = -1
+        self._plans = RequestPlans(self._default_headers, self._auto_headers)
         # Whether a request without arguments says nothing that the session's fields do not say.
         self._is_plain = (
             version == HttpVersion11
