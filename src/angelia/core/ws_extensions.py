@@ -136,8 +136,7 @@ class Side(NamedTuple):
     """Whether a message may refer to those before it."""
 
 
-@dataclass(frozen=True, slots=True)
-class PerMessageDeflate:
+class PerMessageDeflate(NamedTuple):
     """What both sides agreed on (RFC 7692 §7.1)."""
 
     server_no_context_takeover: bool = False
