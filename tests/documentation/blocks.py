@@ -7,7 +7,7 @@ nothing of what the code does.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,10 @@ class Block:
     heading: str
     language: str
     text: str
+
+    def with_text(self, text: str) -> Block:
+        """The block with another text."""
+        return replace(self, text=text)
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"

@@ -171,7 +171,7 @@ def test_restart(service: Service) -> None:
             return client
 
         def answered(client: socket.socket) -> str:
-            with client.makefile("rb") as stream:
+            with client, client.makefile("rb") as stream:
                 head, _, body = stream.read().partition(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200 OK\r\n")
             return body.decode()

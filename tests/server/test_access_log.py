@@ -6,16 +6,20 @@ import asyncio
 import logging
 import socket
 import struct
+import time
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from angelia.server.access_log import DEFAULT_FORMAT, AccessLogger
+from angelia.server.access_log import DEFAULT_FORMAT, AccessLogger, local_time
 from angelia.server.connection import ServerConnection
 from angelia.server.files import FileResponse
 from angelia.server.request import Request
 from angelia.server.response import Response
 from angelia.server.stream_response import StreamResponse
+from angelia.testing import make_mocked_request
 from server.kit import ask, connected, hello, serving
 
 pytestmark = pytest.mark.deadline(15)
@@ -36,6 +40,50 @@ async def test_default(caplog: pytest.LogCaptureFixture) -> None:
     (line,) = await logged(caplog, DEFAULT_FORMAT, octets)
     assert line.startswith("127.0.0.1 [")
     assert line.endswith('] "GET /x?y HTTP/1.1" 200 8 "-" "me"')
+
+
+@pytest.fixture
+def central_europe(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A zone where clocks are put forward and back."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("the zone of this process cannot be set")
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("central_europe")
+@pytest.mark.parametrize(
+    ("utc", "local"),
+    [
+        ("2026-03-29T00:59:59", "[29/Mar/2026:01:59:59 +0100]"),
+        ("2026-03-29T01:00:00", "[29/Mar/2026:03:00:00 +0200]"),
+        ("2026-10-25T00:59:59", "[25/Oct/2026:02:59:59 +0200]"),
+        ("2026-10-25T01:00:00", "[25/Oct/2026:02:00:00 +0100]"),
+    ],
+)
+def test_daylight_saving(utc: str, local: str) -> None:
+    """A moment has the zone of its own half of the year, to the second of the change."""
+    moment = datetime.fromisoformat(f"{utc}+00:00").timestamp()
+    assert local_time(moment) == local
+
+
+@pytest.mark.usefixtures("central_europe")
+def test_begun_in_the_other_half(caplog: pytest.LogCaptureFixture) -> None:
+    """A request that began half a year ago is told with the zone of then."""
+    zones = set()
+    with caplog.at_level(logging.INFO, "angelia.access"):
+        for days in range(0, 365, 60):
+            AccessLogger(log_format="%t").log(
+                make_mocked_request("GET", "/"), Response(), days * 86400.0
+            )
+    for record in caplog.records:
+        moment = datetime.strptime(record.getMessage(), "[%d/%b/%Y:%H:%M:%S %z]")
+        assert moment.utcoffset() == moment.astimezone().utcoffset()
+        zones.add(moment.utcoffset())
+    assert len(zones) == 2
 
 
 async def test_client_has_gone(caplog: pytest.LogCaptureFixture) -> None:

@@ -35,6 +35,15 @@ class TestTestServer:
         assert server.server is None
         await server.close()
 
+    async def test_ipv6(self, ipv6: str) -> None:
+        """On an IPv6 address, whose URLs have it in brackets."""
+        async with TestClient(TestServer(hello, host=ipv6)) as client:
+            assert client.host == "::1"
+            assert str(client.make_url("/a")) == f"http://[::1]:{client.port}/a"
+            async with client.get("/a") as response:
+                assert await response.text() == "GET /a"
+                assert str(response.url) == f"http://[::1]:{client.port}/a"
+
     async def test_absolute_url(self) -> None:
         """Only relative URLs are of this server."""
         async with TestServer(hello) as server:
@@ -84,6 +93,19 @@ class TestTestClient:
                 assert response.status == 200
             with pytest.raises(ValueError, match="not a relative URL"):
                 getattr(client, method)("http://127.0.0.1/")
+
+    async def test_websocket(self) -> None:
+        """WebSockets are opened like requests are made."""
+
+        async def talk(request: angelia.Request) -> angelia.StreamResponse:
+            ws = angelia.WebSocketResponse(protocols=["talk"])
+            await ws.prepare(request)
+            await ws.send_str(request.path)
+            return ws
+
+        async with TestClient(talk) as client, client.ws_connect("/a", protocols=["talk"]) as ws:
+            assert await ws.receive_str() == "/a"
+            assert ws.protocol == "talk"
 
     async def test_cookies(self) -> None:
         """Cookies of its server are kept, though that has an address and no name."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
@@ -127,8 +128,13 @@ def _request_line(entry: _Entry) -> str:
 
 
 def _time(entry: _Entry) -> str:
-    began = dt.datetime.now().astimezone() - dt.timedelta(seconds=entry.seconds)
-    return began.strftime("[%d/%b/%Y:%H:%M:%S %z]")
+    return local_time(time.time() - entry.seconds)
+
+
+def local_time(moment: float) -> str:
+    """Seconds since 1970 as a log tells them, in the zone and the half of the year they are of."""
+    local = dt.datetime.fromtimestamp(moment, dt.UTC).astimezone()
+    return local.strftime("[%d/%b/%Y:%H:%M:%S %z]")
 
 
 _PARTS: Final[dict[str, _Part]] = {

@@ -14,6 +14,7 @@ from angelia.client.context import RequestContext
 from angelia.client.cookies import AbstractCookieJar, CookieJar
 from angelia.client.request import ClientRequest
 from angelia.client.session import ClientSession
+from angelia.client.websocket import WebSocketContext
 from angelia.testing.server import RawServer, TestServer
 
 if TYPE_CHECKING:
@@ -153,3 +154,7 @@ class TestClient:
     def delete(self, path: str | URL, **kwargs: Any) -> RequestContext:
         """As `ClientSession.delete`."""
         return self._session.delete(self.make_url(path), **kwargs)
+
+    def ws_connect(self, path: str | URL, **kwargs: Any) -> WebSocketContext:
+        """As `ClientSession.ws_connect`."""
+        return self._session.ws_connect(self.make_url(path), **kwargs)
