@@ -207,6 +207,8 @@ class TestResponse:
         [
             ("Upgrade", []),
             ("Upgrade", ["h2c"]),
+            ("Upgrade", ["websocket, h2c"]),
+            ("Upgrade", ["websocket", "h2c"]),
             ("Connection", []),
             ("Connection", ["close"]),
             ("Sec-WebSocket-Accept", []),

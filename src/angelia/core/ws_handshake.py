@@ -58,10 +58,14 @@ def _values(headers: Headers, name: str) -> list[str]:
     return [value.strip(" \t") for field, value in headers if field.lower() == name]
 
 
-def _check_upgrade(headers: Headers) -> None:
-    """RFC 6455 §4.1, §4.2.1: Upgrade has ``websocket``, Connection ``upgrade``, in any case."""
+def _check_upgrade(headers: Headers, *, alone: bool) -> None:
+    """RFC 6455 §4.1, §4.2.1: Upgrade has ``websocket``, Connection ``upgrade``, in any case.
+
+    A client may ask for others as well; the answer is the one that is spoken, `alone`.
+    """
     upgrade = _values(headers, "upgrade")
-    if "websocket" not in parse_token_list(upgrade):
+    found = parse_token_list(upgrade)
+    if "websocket" not in found or (alone and len(set(found)) > 1):
         raise _refused("Upgrade is not websocket", "Upgrade", upgrade)
     connection = _values(headers, "connection")
     if "upgrade" not in parse_token_list(connection):
@@ -130,7 +134,7 @@ def check_response(
     """
     if status != 101:
         raise HandshakeError(f"status is {status}, not 101", found=str(status))
-    _check_upgrade(headers)
+    _check_upgrade(headers, alone=True)
     accept = _values(headers, "sec-websocket-accept")
     if accept != [accept_key(key)]:
         raise _refused(
@@ -165,7 +169,7 @@ def check_request(headers: Headers, *, versions: Sequence[str] = (VERSION,)) -> 
     The error's `status` is 426 for another version, with a field that lists `versions`, and 400 for
     the rest. The method is the caller's to judge.
     """
-    _check_upgrade(headers)
+    _check_upgrade(headers, alone=False)
     version = _values(headers, "sec-websocket-version")
     if len(version) != 1 or version[0] not in versions:
         # §4.2.2, §4.4: say which versions there are.
