@@ -6,9 +6,9 @@ import pytest
 
 from angelia.core.h1_server import JOINED_SIZE, H1ServerConnection
 from angelia.core.h1_wire import ReadyHead
-from angelia.core.interface import End, RequestHead
+from angelia.core.interface import Content, End, RequestHead
 from angelia.errors import LocalProtocolError
-from core.h1_kit import sent
+from core.h1_kit import merged, sent
 from core.h1_server_kit import CANARY, GET, answer, asked, shown
 
 pytestmark = pytest.mark.usefixtures("implementation")
@@ -121,34 +121,92 @@ class TestSendReady:
         assert connection.data_to_send()[1] is content
 
 
-class TestReceiveRequest:
-    """The usual request as its head alone."""
+def again() -> H1ServerConnection:
+    """A connection that has answered a request: it knows the Host."""
+    connection = asked()
+    answer(connection)
+    return connection
 
-    def test_usual(self) -> None:
-        """One request without content in one piece: the same head as on the long way."""
-        head = H1ServerConnection().receive_request(GET)
-        other = H1ServerConnection()
-        # The second request: the Host is known then.
-        other.receive_data(GET)
-        answer(other)
-        second = other.receive_request(GET)
-        assert isinstance(second, RequestHead)
-        assert isinstance(head, list)
-        assert isinstance(head[0], RequestHead)
-        assert (second.method, second.target) == (head[0].method, head[0].target)
-        assert head[1] == End(1)
-        assert not other.receiving_content
+
+class TestReceiveRequest:
+    """The usual request as its head and content."""
 
     @pytest.mark.parametrize(
-        "wire", [GET[:-1], GET + b"G", request(b"Content-Length: 0"), b"broken\r\n\r\n", b"\r\n"]
+        ("wire", "content"),
+        [
+            (GET, b""),
+            (request(b"Accept-Encoding: gzip", b"Connection: keep-alive"), b""),
+            (request(b"Content-Length: 0"), b""),
+            (request(b"Content-Length: 3", method=b"POST") + b"abc", b"abc"),
+            (request(b"content-length:3", b"Content-Type: a/b", b"X: y") + CANARY[:3], b"GET"),
+            (request(b"Cookie: a=b", b"Content-Encoding: x", b"Content-Length: 1") + b"c", b"c"),
+            (request(b"Upgrade: x", b"Content-Length: 1") + b"c", b"c"),
+        ],
+    )
+    def test_usual(self, wire: bytes, content: bytes) -> None:
+        """One request in one piece: what comes of it is the same as on the long way."""
+        short, long = again(), again()
+        received = short.receive_request(wire)
+        assert isinstance(received, tuple)
+        head, octets = received
+        assert octets == content
+        events = long.receive_data(wire[:1]) + long.receive_data(wire[1:])
+        expected = [head, Content(2, content), End(2)] if content else [head, End(2)]
+        assert merged(events) == expected
+        assert isinstance(events[0], RequestHead)
+        assert (head.raw, head.special) == (events[0].raw, events[0].special)
+        assert repr(short) == repr(long)
+        for connection in (short, long):
+            assert not connection.receiving_content
+            assert connection.persistent
+            assert shown(connection.receive_data(CANARY)) == []
+            assert answer(connection, 2)
+            assert shown(connection.next_events())[0][:3] == ("head", "GET", "/canary")
+
+    @pytest.mark.parametrize("host", [b"b", b"b:8080", b"[::1]:1"])
+    def test_other_host(self, host: bytes) -> None:
+        """The Host may be another one than before, or the first."""
+        for connection in (again(), H1ServerConnection()):
+            received = connection.receive_request(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host)
+            assert isinstance(received, tuple)
+            assert received[0].headers == [("Host", host.decode())]
+
+    @pytest.mark.parametrize(
+        "wire",
+        [
+            GET[:-1],
+            GET + b"G",
+            b"broken\r\n\r\n",
+            b"\r\n",
+            request(b"Content-Length: 3", method=b"POST") + b"ab",
+            request(b"Content-Length: 3", method=b"POST") + b"abcG",
+            request(b"Content-Length: 03", method=b"POST") + b"abc",
+            request(b"Content-Length: +3", method=b"POST") + b"abc",
+            request(b"Content-Length: 3, 3", method=b"POST") + b"abc",
+            request(b"Content-Length: 3", b"Content-Length: 3", method=b"POST") + b"abc",
+            request(b"Content-Length: 3", b"Transfer-Encoding: chunked") + b"abc",
+            request(b"Transfer-Encoding: chunked") + b"0\r\n\r\n",
+            request(b"Transfer-Encoding: chunked"),
+            request(b"Content-Length: 3", b"Expect: 100-continue") + b"abc",
+            request(b"Content-Length: 3", b"Content-Type: a/b", b"Content-Type: c/d") + b"abc",
+            request(b"Authorization: a", b"Authorization: b"),
+            request(b"Connection: close"),
+            request(b"Connection: keep-alive, Upgrade", b"Upgrade: x"),
+            request(b"Content-Length: 3", version=b"1.0") + b"abc",
+            request(b"Host: b", b"Content-Length: 3") + b"abc",
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a:x\r\n\r\n",
+            request(b"Content-Length: 3", method=b"CONNECT") + b"abc",
+        ],
     )
     def test_other(self, wire: bytes) -> None:
-        """All else comes as events, the same ones as from `receive_data`."""
-        connections = []
-        for _ in range(2):
-            connection = asked()
-            answer(connection)
-            connections.append(connection)
-        events = connections[0].receive_request(wire)
+        """All else comes as events, the same ones as on the long way."""
+        short, long = again(), again()
+        events = short.receive_request(wire)
         assert isinstance(events, list)
-        assert shown(events) == shown(connections[1].receive_data(wire))
+        pieces = long.receive_data(wire[:1]) + long.receive_data(wire[1:])
+        assert shown(events) == shown(pieces)
+        assert repr(short) == repr(long)
+        assert short.persistent is long.persistent
+        assert short.continue_awaited is long.continue_awaited

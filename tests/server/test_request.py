@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from angelia.server.request import Request
 from angelia.server.response import Response
 from angelia.server.stream_response import StreamResponse
 from angelia.testing import make_mocked_request
-from server.kit import ask, post, serving
+from server.kit import ask, connected, post, serving
 
 pytestmark = pytest.mark.deadline(15)
 
@@ -151,6 +152,53 @@ class TestBody:
             return await request.read(), await request.text(), await request.json()
 
         assert await seen(post(body=b'{"a":1}'), look) == (b'{"a":1}', '{"a":1}', {"a": 1})
+
+    @pytest.mark.parametrize("cut", [None, 20, -2])
+    async def test_content_behind_read(self, cut: int | None) -> None:
+        """However the body came: once it was read its stream is at the end, and says how long."""
+
+        async def handler(request: Request) -> StreamResponse:
+            readable = [request.can_read_body]
+            if request.path == "/piece":
+                assert await request.content.readexactly(2) == b"ab"
+                assert await request.read() == b"cde"
+            elif request.path == "/stream":
+                assert await request.content.read() == b"abcde"
+                assert await request.read() == b""
+            else:
+                assert await request.read() == b"abcde"
+            assert request.body_exists
+            assert [*readable, request.can_read_body] == [True, False]
+            content = request.content
+            assert (content.at_eof(), content.total_bytes, content.announced) == (True, 5, 5)
+            assert await content.read() == b""
+            assert await content.readany() == b""
+            with pytest.warns(DeprecationWarning, match="unread_data"):
+                content.unread_data(b"e")
+            assert await content.read() == b"e"
+            return Response(request.path.encode())
+
+        async with serving(handler) as server, connected(server) as wire:
+            for path in (b"/read", b"/piece", b"/stream", b"/read"):
+                octets = post(body=b"abcde", path=path)
+                wire.send(octets[:cut])
+                if cut is not None:
+                    await asyncio.sleep(0)
+                    wire.send(octets[cut:])
+                assert (await wire.answer()).body == path
+
+    async def test_too_large_in_one_piece(self) -> None:
+        """A body that is here already is as limited as one that is still to come."""
+
+        async def handler(request: Request) -> StreamResponse:
+            if request.path == "/stream":
+                return Response(await request.content.read())
+            return Response(await request.read())
+
+        async with serving(handler, max_body_size=4) as server:
+            assert (await ask(server, post(body=b"abcd"))).body == b"abcd"
+            assert (await ask(server, post(body=b"abcde"))).status == 413
+            assert (await ask(server, post(body=b"abcde", path=b"/stream"))).body == b"abcde"
 
     async def test_text(self) -> None:
         """The charset counts; 415 where it does not fit."""

@@ -48,6 +48,7 @@ from angelia.core.h1_wire import (
 )
 from angelia.core.interface import (
     Buffer,
+    Content,
     End,
     Event,
     Failed,
@@ -477,40 +478,45 @@ class H1ServerConnection:
 
     def receive_data(self, data: bytes) -> list[Event]:
         received = self.receive_request(data)
-        if isinstance(received, RequestHead):
-            return [received, End(received.stream_id)]
-        return received
+        if isinstance(received, list):
+            return received
+        head, content = received
+        stream_id = head.stream_id
+        if content:
+            return [head, Content(stream_id, content), End(stream_id)]
+        return [head, End(stream_id)]
 
-    def receive_request(self, data: bytes) -> RequestHead | list[Event]:
-        """As `receive_data`, but for the usual request: its head alone, and the end goes unsaid.
+    def receive_request(self, data: bytes) -> tuple[RequestHead, bytes] | list[Event]:
+        """As `receive_data`, but for the usual request: its head and content, and no events.
 
-        That is one without content, which came in one piece, and nothing else with it.
+        That is one without content or with a length, which came in one piece, and nothing else
+        with it.
         """
         scanned = None
         if self._receiving is _IDLE:
             scanned = scan_request_head(data, 0, self._max_line, self._max_field, self._max_fields)
-            # The usual request: without content, all in one read, and no more. What follows is a
-            # shorter way to what `_receive` would do.
+            # What follows is a shorter way to what `_receive` would do with such a request.
             if scanned is not None:
                 end, minor, method, target, fields, special = scanned
                 if (
-                    end == len(data)
-                    and len(special) == 1
-                    and special.get("host") == self._host
+                    (end == len(data) if len(special) == 1 else _is_whole(special, len(data) - end))
                     and minor == 1
                     and target[0] == "/"
                     and method != "CONNECT"
                     and end <= self._max_head
+                    and (special.get("host") == self._host or self._takes_host(special))
                 ):
+                    content = data[end:]
+                    raw = data[:end] if content else data
                     self._stream_id = stream_id = self._stream_id + 1
                     head = RequestHead(
-                        method, target, fields, HttpVersion11, stream_id, data, special
+                        method, target, fields, HttpVersion11, stream_id, raw, special
                     )
                     self._request = head
                     self._continue = _UNASKED
                     self._sending = _HEAD
                     self._receiving = _DONE
-                    return head
+                    return head, content
         elif self._backlog.size:
             self._backlog.add(data)
             return self.next_events()
@@ -676,6 +682,18 @@ class H1ServerConnection:
         if head.target[0] != "/" or head.method == "CONNECT":
             check_target(head.method, head.target, host)
 
+    def _takes_host(self, special: Special) -> bool:
+        """As `_check_authority`, without its error."""
+        host = special.get("host")
+        if not isinstance(host, str):
+            return False
+        try:
+            check_host(host)
+        except HeadError:
+            return False
+        self._host = host
+        return True
+
     def _receive_content(
         self, reader: ContentReader, data: bytes, at: int, events: list[Event]
     ) -> int:
@@ -727,6 +745,18 @@ class H1ServerConnection:
         self._head.clear()
         self._backlog.clear()
         self.wants_data = True
+
+
+def _is_whole(special: Special, size: int) -> bool:
+    """Whether `size` octets behind a head are all its content, and it asks for nothing special."""
+    return (
+        special.get("content-length", "0") == str(size)
+        and special.get("connection", "keep-alive") == "keep-alive"
+        and "transfer-encoding" not in special
+        and "expect" not in special
+        # No field that repeats.
+        and list not in map(type, special.values())
+    )
 
 
 def _offered_protocols(request: RequestHead) -> list[str]:

@@ -147,6 +147,10 @@ class ASGIResponse(StreamResponse):
             if not link.has_content:
                 self._received = True
                 return {"type": "http.request", "body": b"", "more_body": False}
+            whole = link.take_whole()
+            if whole is not None:
+                self._received = True
+                return {"type": "http.request", "body": whole, "more_body": False}
             try:
                 # The first use tells a client that waits for it to go on: RFC 9110 §10.1.1.
                 content = link.content

@@ -224,17 +224,18 @@ class ServerConnection(asyncio.Protocol):
                 self._pause()
                 return
         received = core.receive_request(data)
-        if isinstance(received, RequestHead):
+        if type(received) is tuple:
+            head, content = received
             # As in `_begin`. A core that was idle is persistent.
             self._due = None
             self._partial = False
             self.served += 1
-            begun = ServerExchange(self, received, not self._closing, False)
-            begun.complete = True
+            begun = ServerExchange(self, head, not self._closing, bool(content))
+            begun.receive_whole(content)
             self._exchange = self._begun = begun
             self._answer()
             return
-        self._dispatch(received)
+        self._dispatch(received)  # type: ignore[arg-type]  # mypy does not follow type()
         self._answer()
         exchange = self._exchange
         if exchange is None:

@@ -60,6 +60,8 @@ class ServerExchange:
         "_error",
         "_flow_paused",
         "_gone",
+        "_taken",
+        "_whole",
         "complete",
         "connection",
         "decodes",
@@ -99,6 +101,9 @@ class ServerExchange:
         self.output_size = 0
         self.trailers: tuple[tuple[str, str], ...] = ()
         self._content: StreamReader | None = None
+        # All of the content, until it is taken or a stream of it is needed; how much was taken.
+        self._whole: bytes | None = None
+        self._taken = 0
         self._decoding: Decoding | None = None
         self._flow_paused = False
         self._gone = False
@@ -177,7 +182,14 @@ class ServerExchange:
                 self._begin_decoding(special["content-encoding"])
         elif isinstance(length := special.get("content-length", ""), str) and length.isdigit():
             stream.announced = int(length)
-        if self._error is not None:
+        if self._whole is not None:
+            stream.feed_data(self._whole)
+            stream.feed_eof()
+            self._whole = None
+        elif self._taken:
+            stream.total_bytes = self._taken
+            stream.feed_eof()
+        elif self._error is not None:
             stream.set_exception(duplicate(self._error))
         return stream
 
@@ -186,6 +198,29 @@ class ServerExchange:
         decoder = make_decoder(codings, max_total=self.connection.options.max_decoded_size)
         self._decoding = None if decoder is None else Decoding(decoder)
         self.decodes = decoder is not None
+
+    def receive_whole(self, content: bytes) -> None:
+        """The request has come in one read: what the events of it would do, in one go."""
+        if not content:
+            self.complete = True
+        elif "content-encoding" in self.head.special:
+            self.receive_content(content, chunk_end=False)
+            self.receive_end(())
+        else:
+            self.complete = True
+            self._whole = content
+
+    def take_whole(self, limit: int = 0) -> bytes | None:
+        """All of the content, if it has come, no stream was needed for it, and `limit` allows it.
+
+        To be called once; the stream has been read then. A `limit` of 0 is none.
+        """
+        whole = self._whole
+        if whole is None or 0 < limit < len(whole):
+            return None
+        self._whole = None
+        self._taken = len(whole)
+        return whole
 
     def receive_content(self, data: bytes, *, chunk_end: bool) -> None:
         """Content has come."""

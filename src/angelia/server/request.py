@@ -271,8 +271,9 @@ class Request:
     def _media(self) -> MediaType:
         media_type = self._media_type
         if media_type is None:
-            text = self.headers.get("Content-Type", "")
-            media_type = self._media_type = parse_media_type(text)
+            text = self._head.special.get("content-type", "")
+            # The core refuses a request that has several.
+            media_type = self._media_type = parse_media_type(text if isinstance(text, str) else "")
         return media_type
 
     @property
@@ -297,7 +298,10 @@ class Request:
             if not exchange.has_content:
                 body = self._body = b""
                 return body
-            body = self._body = await read_limited(exchange.content, exchange.max_body_size)
+            body = exchange.take_whole(exchange.max_body_size)
+            if body is None:
+                body = await read_limited(exchange.content, exchange.max_body_size)
+            self._body = body
         return body
 
     async def text(self) -> str:
