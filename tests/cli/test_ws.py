@@ -115,14 +115,19 @@ class TestPipe:
             await answered.wait()
 
     @pytest.mark.parametrize(
-        ("code", "exit_code", "said"),
-        [(1001, 0, "closed with 1001"), (1011, 1, "angelia: closed with 1011")],
+        ("code", "reason", "exit_code", "said"),
+        [
+            (1001, "", 0, "closed with 1001"),
+            (1001, "n\x1bight", 0, "closed with 1001: n\\x1bight"),
+            (1011, "", 1, "angelia: closed with 1011"),
+            (4000, "go", 1, "angelia: closed with 4000: go"),
+        ],
     )
-    async def test_server_closes(self, code: int, exit_code: int, said: str) -> None:
+    async def test_server_closes(self, code: int, reason: str, exit_code: int, said: str) -> None:
         """The server's end is ours, whatever standard input does."""
 
         async def play(peer: Peer) -> None:
-            await peer.close(code)
+            await peer.close(code, reason)
 
         async with RawServer(ws_script(play)) as server, running(ws_url(server)) as process:
             assert process.stderr is not None

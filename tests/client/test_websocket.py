@@ -1082,7 +1082,7 @@ class TestControl:
             assert answers == [(WSMsgType.TEXT, "an answer", ""), (WSMsgType.CLOSE, 4000, "")]
             with pytest.raises(angelia.ClientConnectionResetError):
                 await ws.send_str("too late")
-            assert ws.close_code == 4000
+            assert (ws.close_code, ws.close_reason) == (4000, "bye")
             for _ in range(20):
                 assert await ws.receive() == (WSMsgType.CLOSED, None, None)
             assert await ws.close() is False

@@ -317,6 +317,7 @@ class TestOpeningHandshake:
         assert not ws.prepared
         assert not ws.closed
         assert ws.close_code is None
+        assert ws.close_reason == ""
         assert ws.ws_protocol is None
         assert ws.exception() is None
         assert ws.get_extra_info("peername", 1) == 1
@@ -630,7 +631,9 @@ class TestBrokenRules:
             assert await wire.closed()
         assert types == [WSMsgType.TEXT, WSMsgType.ERROR]
         assert seen[0].close_code == code
-        assert isinstance(seen[0].exception(), angelia.WebSocketError)
+        error = seen[0].exception()
+        assert isinstance(error, angelia.WebSocketError)
+        assert seen[0].close_reason == error.message
 
     async def test_largest_message(self) -> None:
         """A message of exactly `max_msg_size` is taken."""

@@ -180,11 +180,14 @@ class _Conversation:
         if error is not None or code is None:
             output.error(f"the connection broke: {error}" if error else "the connection broke")
             return ExitCode.CONNECTION
+        said = f"closed with {code}"
+        if ws.close_reason:
+            said += f": {escaped_line(ws.close_reason)}"
         if code in _ORDERLY:
             if not self._options.silent:
-                output.note(f"closed with {code}")
+                output.note(said)
             return ExitCode.OK
-        output.error(f"closed with {code}")
+        output.error(said)
         return ExitCode.HTTP_ERROR
 
 

@@ -267,6 +267,11 @@ class WebSocket:
         return self._core.close_code
 
     @property
+    def close_reason(self) -> str:
+        """What the peer's Close frame says beside its code, or what failed; empty before."""
+        return self._core.close_reason
+
+    @property
     def exception(self) -> BaseException | None:
         """What ended the connection other than a closing handshake."""
         return self._exception

@@ -53,6 +53,14 @@ class WebSocketFace:
         """
         return self._ws.close_code
 
+    @property
+    def close_reason(self) -> str:
+        """What the peer gave as the reason of its Close, mostly nothing; empty before.
+
+        Where the connection failed it says how.
+        """
+        return self._ws.close_reason
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What the event loop's transport knows: ``peername``, ``ssl_object``..."""
         return self._ws.get_extra_info(name, default)

@@ -221,6 +221,14 @@ class WebSocketResponse(WebSocketFace, SwitchingResponse):
         return self._ws.close_code if self.prepared else None
 
     @property
+    def close_reason(self) -> str:
+        """What the client gave as the reason of its Close, mostly nothing; empty before.
+
+        Where the connection failed it says how.
+        """
+        return self._ws.close_reason if self.prepared else ""
+
+    @property
     def ws_protocol(self) -> str | None:
         """The subprotocol that both sides know; None before `prepare` too."""
         return self._ws_protocol
