@@ -28,6 +28,7 @@ from angelia.core.ws_frames import (
     FIN,
     MAX_CONTROL_SIZE,
     MAX_REASON_SIZE,
+    OPCODES,
     RSV1,
     FrameHead,
     Opcode,
@@ -244,7 +245,7 @@ class WSConnection:
         self.pending = False
         """Whether received data waits for another call of `receive_data`."""
         self.plain = False
-        """Whether the last `receive_data` found nothing but messages: there is nothing to do."""
+        """Whether the last `receive_data` found text and binary at most: nothing else is to do."""
         self._masks = role is Role.CLIENT
         self._unmasks = role is Role.SERVER
         self._random_bytes = random_bytes
@@ -318,8 +319,8 @@ class WSConnection:
             if position == len(data):
                 self.plain = True
                 return messages
-        self.plain = False
-        if self.state not in _RECEIVING:
+        self.plain = self.state in _RECEIVING
+        if not self.plain:
             return messages
         try:
             self._receive(data, position, messages)
@@ -352,10 +353,6 @@ class WSConnection:
             if self._partial is not None:
                 position = self._receive_content(self._partial, data, position, messages)
                 continue
-            if self._incoming is None:
-                position = scan_messages(data, position, masked, limit, self._kinds, messages)
-                if position == size:
-                    break
             scanned = scan_frame(data, position, masked, limit)
             if scanned is None:
                 position = self._receive_head(data, position)
@@ -364,13 +361,18 @@ class WSConnection:
             self._receive_frame(first, content, messages)
             if self.state not in _RECEIVING:
                 return
-        self.pending = position < size
-        if self.pending:
+            if self._inflated == 0 and self._incoming is None:
+                position = scan_messages(data, position, masked, limit, self._kinds, messages)
+        if position < size:
             self._carry = data[position:]
+            self.pending = True
+            self.plain = False
+        else:
+            self.pending = False
 
     def _receive_frame(self, first: int, content: bytes, messages: list[WSMessage]) -> None:
         """A whole frame."""
-        opcode = Opcode(first & 0x0F)
+        opcode = OPCODES[first & 0x0F]
         rsv1 = first & RSV1 != 0
         if rsv1:
             self._check_rsv1(opcode)
@@ -475,6 +477,7 @@ class WSConnection:
     # --- control frames ------------------------------------------------------------------------
 
     def _receive_control(self, opcode: Opcode, content: bytes, messages: list[WSMessage]) -> None:
+        self.plain = False
         if opcode is Opcode.PONG:
             messages.append(_message((WSMsgType.PONG, content, "")))
         elif opcode is Opcode.CLOSE:
@@ -507,6 +510,7 @@ class WSConnection:
         """RFC 6455 §7.1.7: say why if that can be said, and take notice of nothing more."""
         speaks = self.state is _OPEN and error.code != WSCloseCode.ABNORMAL_CLOSURE
         self._step(_Action.FAIL)
+        self.plain = False
         self._discard()
         self.close_code = error.code
         self.close_reason = error.message
@@ -566,7 +570,8 @@ class WSConnection:
 
     def send_message(self, first: int, data: str | Buffer, compress: int | None = None) -> None:
         """As `send_text` for WHOLE_TEXT, as `send_binary` for WHOLE_BINARY."""
-        self._step(_Action.SEND)
+        if self.state is not _OPEN:
+            self._step(_Action.SEND)
         if self._fragmented:
             raise LocalProtocolError("no message can begin within a fragmented one")
         if self._deflater is not None and (compress is None or compress):

@@ -318,6 +318,8 @@ class WebSocket:
             if core.pending:
                 self._refill()
             return
+        if not messages:
+            return
         self._messages_received += len(messages)
         waiter = self._waiter
         if waiter is not None and len(messages) == 1 and not waiter.done():
