@@ -430,6 +430,29 @@ class TestClose:
             await closing
         assert told == ["answered", "closed"]
 
+    async def test_tasks(self) -> None:
+        """When it is closed none of its tasks is left, and nobody who waits for all waits long."""
+        begun, gate = asyncio.Semaphore(0), asyncio.Event()
+
+        async def handler(request: Request) -> StreamResponse:
+            begun.release()
+            await gate.wait()
+            return Response()
+
+        async with Server(handler) as server:
+            await server.start("127.0.0.1", 0)
+            for _ in range(2):
+                gate.clear()
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(5):
+                        group.create_task(fetch(server))
+                    for _ in range(5):
+                        await begun.acquire()
+                    gate.set()
+            await server.close()
+            await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
     async def test_descriptors(self) -> None:
         """No descriptor is left over, whatever the connections were doing."""
         half = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n"
