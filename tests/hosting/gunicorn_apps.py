@@ -15,8 +15,19 @@ import angelia
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-# Long enough to be under way when a signal comes; nothing depends on how long it is.
-SLOW = 0.3
+# How often a slow answer looks whether it may go on.
+INTERVAL = 0.01
+
+
+def may_go() -> bool:
+    """Whether the test lets slow answers end, which has seen then that they have begun."""
+    Path("begun").touch()
+    return Path("go").exists()
+
+
+async def until_may_go() -> None:
+    while not may_go():  # noqa: ASYNC110 - a file has no event
+        await asyncio.sleep(INTERVAL)
 
 
 class Handler:
@@ -39,9 +50,10 @@ class Handler:
 
     async def __call__(self, request: angelia.Request) -> angelia.StreamResponse:
         if request.path == "/slow":
-            await asyncio.sleep(SLOW)
+            await until_may_go()
         if request.path == "/stuck":
-            await asyncio.sleep(3600)
+            may_go()
+            await asyncio.Event().wait()
         scheme = request.scheme
         return angelia.Response(text=f"handler {os.getpid()} {type(_loop()).__module__} {scheme}")
 
@@ -54,8 +66,8 @@ handler = Handler()
 
 
 def wsgi(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    if environ["PATH_INFO"] == "/slow":
-        time.sleep(SLOW)
+    while environ["PATH_INFO"] == "/slow" and not may_go():
+        time.sleep(INTERVAL)
     body = (
         f"wsgi {os.getpid()} {environ['wsgi.multiprocess']} {environ['wsgi.url_scheme']}".encode()
     )
@@ -77,7 +89,7 @@ async def asgi(
         await send({"type": "lifespan.shutdown.complete"})
         return
     if scope["path"] == "/mount/slow":
-        await asyncio.sleep(SLOW)
+        await until_may_go()
     words = ("asgi", str(os.getpid()), scope["state"]["started"], scope["root_path"])
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": " ".join(words).encode()})

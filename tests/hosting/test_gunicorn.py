@@ -145,9 +145,15 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.02)
 
 
-def slow(path: bytes = b"/slow") -> bytes:
-    """A request that takes its time."""
-    return b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n" % path
+async def begin(gunicorn: Gunicorn, wire: Wire, path: bytes = b"/slow") -> None:
+    """Send a request whose answer takes until `go`, and wait until it is under way."""
+    wire.send(b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n" % path)
+    await until((gunicorn.folder / "begun").exists)
+
+
+def go(gunicorn: Gunicorn) -> None:
+    """Let slow answers end."""
+    (gunicorn.folder / "go").touch()
 
 
 async def test_handler(folder: Path) -> None:
@@ -183,9 +189,10 @@ async def test_handler(folder: Path) -> None:
         idle, busy = await gunicorn.connect(), await gunicorn.connect()
         idle.send(GET)
         await idle.answer()
-        busy.send(slow())
+        await begin(gunicorn, busy)
         gunicorn.kill(signal.SIGTERM)
         assert await idle.closed()
+        go(gunicorn)
         answer = await busy.answer()
         assert (answer.status, answer.headers["connection"]) == (200, "close")
         for wire in (idle, busy):
@@ -241,8 +248,9 @@ async def test_wsgi(folder: Path) -> None:
         wire = await gunicorn.connect(context)
         wire.send(GET)
         await wire.answer()
-        wire.send(slow())
+        await begin(gunicorn, wire)
         gunicorn.kill(signal.SIGTERM)
+        go(gunicorn)
         assert (await wire.answer()).body.startswith(b"wsgi")
         await wire.close()
         assert await gunicorn.ended() == 0
@@ -254,8 +262,9 @@ async def test_asgi(folder: Path) -> None:
         words = await gunicorn.ask()
         assert (words[0], *words[2:]) == ("asgi", "started", "/mount")
         wire = await gunicorn.connect()
-        wire.send(slow())
+        await begin(gunicorn, wire)
         gunicorn.kill(signal.SIGTERM)
+        go(gunicorn)
         assert (await wire.answer()).body.startswith(b"asgi")
         await wire.close()
         assert await gunicorn.ended() == 0
@@ -309,7 +318,7 @@ async def test_quit(folder: Path) -> None:
     with Gunicorn(folder, "handler", "HandlerWorker") as gunicorn:
         await gunicorn.ask()
         wire = await gunicorn.connect()
-        wire.send(slow(b"/stuck"))
+        await begin(gunicorn, wire, b"/stuck")
         gunicorn.kill(signal.SIGQUIT)
         assert await gunicorn.ended() == 0
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):

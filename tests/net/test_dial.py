@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import re
 import socket
 import ssl
@@ -222,7 +223,8 @@ class TestDirect:
 
         async def main() -> None:
             async with silent_address() as port, dialling() as dialer:
-                for sock_connect in (None, 0, 60):
+                # At its beginning, and when nothing happens any more.
+                for sock_connect, turns in itertools.product((None, 0, 60), (1, 2, 50)):
                     task = asyncio.ensure_future(
                         dialer.dial(
                             ConnectionKey("127.0.0.2", port, False),
@@ -230,7 +232,8 @@ class TestDirect:
                             sock_connect=sock_connect,
                         )
                     )
-                    await asyncio.sleep(0.01)
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
                     task.cancel()
                     with pytest.raises(asyncio.CancelledError):
                         await task
