@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import angelia
-from peers.process import free_port
+from peers.process import LOOPBACK, free_port
 from peers.raw import RawServer
-from peers.ws import echo, ws_script
+from peers.ws import Peer, echo, ws_script
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,6 +25,19 @@ if TYPE_CHECKING:
     from peers.nginx import Nginx
 
 pytestmark = pytest.mark.usefixtures("loop_kind")
+
+SOCKS = ("socks4", "socks4a", "socks5", "socks5h")
+
+
+class Remembering:
+    """An echo that keeps the heads of the requests that opened its WebSockets."""
+
+    def __init__(self) -> None:
+        self.heads: list[bytes] = []
+
+    async def __call__(self, peer: Peer) -> None:
+        self.heads.append(peer.head)
+        await echo(peer)
 
 
 class TestNginx:
@@ -252,6 +265,34 @@ class TestProxies:
                 await ws.send_str(text)
                 assert await ws.receive_str() == text
 
+    @pytest.mark.parametrize("scheme", ["ws", "wss"])
+    async def test_websocket_credentials(
+        self, squid: HTTPProxy, scheme: str, server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
+    ) -> None:
+        """The tunnel of a WebSocket needs the proxy's credentials, and the server gets none."""
+        play = Remembering()
+        async with (
+            RawServer(ws_script(play), tls=server_ssl if scheme == "wss" else None) as server,
+            angelia.TCPConnector(proxy_ssl=client_ssl) as connector,
+            angelia.ClientSession(connector=connector) as session,
+        ):
+            url = server.url.with_scheme(scheme)
+            auth = angelia.BasicAuth(squid.user, squid.password)
+            for proxy in (squid.auth_url, squid.auth_url.with_user("user").with_password("no")):
+                with pytest.raises(angelia.ClientHttpProxyError) as caught:
+                    await session.ws_connect(url, proxy=proxy, ssl=client_ssl)
+                assert caught.value.status == 407
+            async with session.ws_connect(
+                url, proxy=squid.auth_url, proxy_auth=auth, ssl=client_ssl
+            ) as ws:
+                await ws.send_str("through")
+                assert await ws.receive_str() == "through"
+            async with session.ws_connect(url, proxy=squid.https_url, ssl=client_ssl) as ws:
+                await ws.send_str("through TLS")
+                assert await ws.receive_str() == "through TLS"
+        assert len(play.heads) == 2
+        assert not any(b"proxy-auth" in head.lower() for head in play.heads)
+
     async def test_credentials(
         self, squid: HTTPProxy, uvicorn_url: URL, nginx: Nginx, client_ssl: ssl.SSLContext
     ) -> None:
@@ -304,6 +345,49 @@ class TestProxies:
             assert session.connector is not None
             # One for each host and scheme: the second request to each used the first's.
             assert session.connector.stats().idle == 3
+
+    @pytest.mark.parametrize("which", ["socks", "dante"])
+    @pytest.mark.parametrize("scheme", ["ws", "wss"])
+    async def test_websocket_over_socks(
+        self,
+        which: str,
+        scheme: str,
+        request: pytest.FixtureRequest,
+        server_ssl: ssl.SSLContext,
+        client_ssl: ssl.SSLContext,
+    ) -> None:
+        """A WebSocket goes over each version of SOCKS; that of wss is in TLS with its server."""
+        peer: SOCKSProxy = request.getfixturevalue(which)
+        proxies = [f"{version}://{LOOPBACK}:{peer.port}" for version in SOCKS]
+        if peer.auth_port is not None:
+            account = f"{peer.user}:{peer.password}"
+            proxies.append(f"socks5://{account}@{LOOPBACK}:{peer.auth_port}")
+        tls = server_ssl if scheme == "wss" else None
+        async with (
+            RawServer(ws_script(echo), tls=tls) as server,
+            angelia.ClientSession() as session,
+        ):
+            url = server.url.with_scheme(scheme)
+            for proxy in proxies:
+                async with session.ws_connect(url, proxy=proxy, ssl=client_ssl) as ws:
+                    assert (ws.get_extra_info("ssl_object") is not None) == (scheme == "wss")
+                    for text in ("a", "b" * 100_000):
+                        await ws.send_str(text)
+                        assert await ws.receive_str() == text
+                assert ws.close_code == 1000
+            if which == "socks":
+                assert peer.logged().count(f" {url.port}\n") == len(proxies)
+
+    @pytest.mark.parametrize("which", ["socks", "dante"])
+    async def test_wss_over_socks_is_verified(
+        self, which: str, request: pytest.FixtureRequest, nginx: Nginx
+    ) -> None:
+        """The server's certificate is verified behind a SOCKS proxy as well."""
+        peer: SOCKSProxy = request.getfixturevalue(which)
+        proxy = f"socks5://{LOOPBACK}:{peer.port}"
+        async with angelia.ClientSession(proxy=proxy) as session:
+            with pytest.raises(angelia.ClientConnectorCertificateError):
+                await session.ws_connect(nginx.https_url.with_scheme("wss"))
 
     @pytest.mark.parametrize("scheme", ["socks4", "socks5"])
     async def test_dante_refuses(self, dante: SOCKSProxy, scheme: str) -> None:

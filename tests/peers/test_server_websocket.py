@@ -1,4 +1,4 @@
-"""WebSockets of our server, and clients of others: websockets, Node, and proxies in between."""
+"""WebSockets of our server, and clients of others: websockets, Node, curl; proxies in between."""
 
 from __future__ import annotations
 
@@ -144,6 +144,106 @@ async def test_node(require_peer: RequirePeer) -> None:
             pytest.skip("this Node has no WebSocket")
     assert lines[0].startswith("echo")
     assert lines[1:] == ["true", "true", "true", "4002 true"]
+
+
+# The example of RFC 6455 §1.3, with its answer.
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+ASKED = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Key": KEY,
+    "Sec-WebSocket-Version": "13",
+}
+
+
+async def greeting(request: angelia.Request) -> angelia.StreamResponse:
+    """A WebSocket that says something and ends, for pages of ours only."""
+    angelia.check_origin(request)
+    # curl answers no Close.
+    ws = angelia.WebSocketResponse(protocols=("echo",), timeout=0)
+    await ws.prepare(request)
+    await ws.send_str("hello")
+    return ws
+
+
+class TestCurl:
+    """The opening handshake, spelt by a client that knows nothing of WebSockets."""
+
+    async def ask(
+        self, path: str, fields: dict[str, str | None], *options: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, fields by lower-case name, and what follows them."""
+        wanted = {**ASKED, **fields}
+        arguments = [f"{name}: {value}" for name, value in wanted.items() if value is not None]
+        async with angelia.Server(greeting) as server:
+            await server.start("127.0.0.1", 0)
+            process = await asyncio.create_subprocess_exec(
+                *(path, "-isS", "--max-time", "20", "--http1.1", *options),
+                *(word for argument in arguments for word in ("-H", argument)),
+                f"http://127.0.0.1:{server.port}/",
+                stdout=asyncio.subprocess.PIPE,
+            )
+            printed, _ = await process.communicate()
+        assert process.returncode == 0
+        head, _, rest = printed.partition(b"\r\n\r\n")
+        first, *lines = head.decode().split("\r\n")
+        pairs = (line.partition(": ") for line in lines)
+        return int(first.split()[1]), {name.lower(): value for name, _, value in pairs}, rest
+
+    @pytest.mark.parametrize(
+        ("fields", "options", "protocol"),
+        [
+            ({}, [], None),
+            ({"Upgrade": "WebSocket", "Connection": "keep-alive, upgrade"}, [], None),
+            ({"Sec-WebSocket-Protocol": "other, echo"}, [], "echo"),
+            ({}, ["-X", "POST", "-d", "content"], None),
+        ],
+    )
+    async def test_accepted(
+        self,
+        fields: dict[str, str | None],
+        options: list[str],
+        protocol: str | None,
+        require_peer: RequirePeer,
+    ) -> None:
+        """RFC 6455 §4.2.2: 101, the key's answer, the subprotocol, and frames from there on."""
+        status, answer, frames = await self.ask(require_peer("curl"), fields, *options)
+        assert status == 101
+        assert answer["upgrade"] == "websocket"
+        assert answer["connection"] == "Upgrade"
+        assert answer["sec-websocket-accept"] == ACCEPT
+        assert answer.get("sec-websocket-protocol") == protocol
+        assert frames == b"\x81\x05hello\x88\x02\x03\xe8"
+
+    @pytest.mark.parametrize(
+        ("fields", "options", "status"),
+        [
+            ({"Upgrade": None}, [], 400),
+            ({"Upgrade": "h2c"}, [], 400),
+            ({"Connection": "close"}, [], 400),
+            ({"Sec-WebSocket-Key": None}, [], 400),
+            ({"Sec-WebSocket-Key": KEY[4:]}, [], 400),
+            ({"Sec-WebSocket-Version": None}, [], 426),
+            ({"Sec-WebSocket-Version": "12"}, [], 426),
+            ({}, ["--http1.0"], 400),
+            ({"Origin": "http://evil.example"}, [], 403),
+        ],
+    )
+    async def test_refused(
+        self,
+        fields: dict[str, str | None],
+        options: list[str],
+        status: int,
+        require_peer: RequirePeer,
+    ) -> None:
+        """What is no handshake, or not for this origin, gets an answer that says why."""
+        found, answer, content = await self.ask(require_peer("curl"), fields, *options)
+        assert found == status
+        assert len(content) == int(answer["content-length"]) > 0
+        assert "sec-websocket-accept" not in answer
+        # RFC 6455 §4.4
+        assert answer.get("sec-websocket-version") == ("13" if status == 426 else None)
 
 
 NGINX = """
