@@ -707,6 +707,21 @@ class TestClose:
         assert end.ws.close_code == 1000
         assert (await end.receive()).type is WSMsgType.CLOSED
 
+    async def test_unread_does_not_pile_up(self) -> None:
+        """What comes until the peer answers is thrown away, however much it is."""
+        end = End()
+        closing = asyncio.ensure_future(end.ws.close())
+        await asyncio.sleep(0)
+        for _ in range(10):
+            end.feed(frame(BINARY, bytes(MAX_UNREAD)))
+        assert end.ws.stats().unread == 0
+        assert end.wire.calls == []
+        end.sent()
+        end.peer.send_close()
+        end.from_peer()
+        assert await closing is True
+        assert end.ws.close_code == 1000
+
     async def test_answer_waits_in_the_core(self) -> None:
         """The peer's Close is found behind compressed messages that were not inflated yet."""
         end = End(deflate=PerMessageDeflate())

@@ -245,7 +245,10 @@ class WSConnection:
         self.pending = False
         """Whether received data waits for another call of `receive_data`."""
         self.plain = False
-        """Whether the last `receive_data` found text and binary at most: nothing else is to do."""
+        """Whether the last `receive_data` found text and binary at most, and we have not closed.
+
+        Nothing else is to do then.
+        """
         self._masks = role is Role.CLIENT
         self._unmasks = role is Role.SERVER
         self._random_bytes = random_bytes
@@ -319,8 +322,8 @@ class WSConnection:
             if position == len(data):
                 self.plain = True
                 return messages
-        self.plain = self.state in _RECEIVING
-        if not self.plain:
+        self.plain = self.state is _OPEN
+        if self.state not in _RECEIVING:
             return messages
         try:
             self._receive(data, position, messages)
