@@ -1167,6 +1167,14 @@ class TestClose:
             for code, message in ((1006, b""), (999, b""), (5000, b""), (1000, b"x" * 124)):
                 with pytest.raises(ValueError, match=r".+"):
                     await ws.close(code=code, message=message)
+            wrong: Any = 5
+            with pytest.raises(TypeError):
+                await ws.close(message=wrong)
+            with pytest.raises(TypeError):
+                await ws.ping(wrong)
+            wrong = 1000.0
+            with pytest.raises(ValueError, match=r"1000\.0"):
+                await ws.close(code=wrong)
             await ws.send_str("still here")
             assert await ws.receive_str() == "still here"
 

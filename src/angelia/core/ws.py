@@ -703,7 +703,10 @@ class WSConnection:
 
 
 def _octets(data: str | Buffer) -> bytes:
-    return data.encode() if isinstance(data, str) else bytes(data)
+    if type(data) is bytes:
+        return data
+    # A memoryview, because bytes() makes zeros of a number.
+    return data.encode() if isinstance(data, str) else bytes(memoryview(data))
 
 
 def _wrong(message: str) -> WebSocketError:

@@ -247,16 +247,19 @@ def serialize_close(code: int, reason: str | bytes = "") -> bytes:
     """The body of a Close frame; empty for NO_STATUS.
 
     LocalProtocolError for a code that may not be sent, a reason of more than MAX_REASON_SIZE octets
-    or that is not UTF-8, and a reason without a code.
+    or that is not UTF-8, and a reason without a code. TypeError for a reason of another type.
     """
     try:
-        octets = reason.encode() if isinstance(reason, str) else bytes(reason)
+        # A memoryview, because bytes() makes zeros of a number.
+        octets = reason.encode() if isinstance(reason, str) else bytes(memoryview(reason))
         octets.decode()
     except UnicodeError as error:
         raise LocalProtocolError(f"close reason is not UTF-8: {error}") from error
     if code == NO_STATUS and not octets:
         return b""
-    if code not in _REGISTERED and code not in _PRIVATE:
+    given: object = code
+    # A float may equal a code, and is none.
+    if not isinstance(given, int) or (code not in _REGISTERED and code not in _PRIVATE):
         raise LocalProtocolError(f"close code {code} may not be sent")
     if len(octets) > MAX_REASON_SIZE:
         raise LocalProtocolError(
