@@ -8,6 +8,7 @@ import gc
 import json
 import socket
 import ssl
+import threading
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ from yarl import URL
 import angelia
 from angelia import WSCloseCode, WSMessage, WSMsgType
 from angelia.client.websocket import ClientWebSocketResponse
+from angelia.core.deflate import MessageDeflater
 from angelia.core.pure import serialize_frame
 from angelia.core.ws_extensions import DeflateOffer
+from angelia.net.websocket_queue import THREAD_SIZE
 from peers.evil import at, invented_names
 from peers.raw import RawServer, read_head, response
 from peers.ws import Peer, echo, fields_of, ws_script
@@ -1453,3 +1456,93 @@ async def test_websockets_library(compress: int) -> None:
         async with session.ws_connect(url, compress=compress, protocols=("chat",)) as ws:
             await ws.close(code=4004)
             assert ws.close_code == 4004
+
+
+@pytest.mark.usefixtures("loop_kind")
+class TestThreads:
+    """Large messages that are to be compressed are deflated in threads."""
+
+    async def test_loop_goes_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While a thread deflates, all goes on but messages: they keep their order."""
+        began, go = asyncio.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+        deflate = MessageDeflater.deflate
+
+        def slow(self: MessageDeflater, data: bytes, *, fin: bool = True) -> bytes:
+            if len(data) >= THREAD_SIZE:
+                loop.call_soon_threadsafe(began.set)
+                go.wait()
+            return deflate(self, data, fin=fin)
+
+        async def play(peer: Peer) -> None:
+            await peer.text("a")
+            messages.extend([await peer.receive() for _ in range(3)])
+            await idle(peer)
+
+        messages: list[WSMessage] = []
+        monkeypatch.setattr(MessageDeflater, "deflate", slow)
+        try:
+            async with (
+                RawServer(ws_script(play, deflate=DeflateOffer(), autoping=False)) as server,
+                angelia.ClientSession() as session,
+                session.ws_connect(ws_url(server), compress=15) as ws,
+            ):
+                large = asyncio.ensure_future(ws.send_bytes(bytes(THREAD_SIZE)))
+                await began.wait()
+                small = asyncio.ensure_future(ws.send_str("b"))
+                assert await ws.receive_str() == "a"
+                await ws.ping()
+                assert not large.done()
+                assert not small.done()
+                go.set()
+                await large
+                await small
+        finally:
+            go.set()
+        assert [m.type for m in messages] == [WSMsgType.PING, WSMsgType.BINARY, WSMsgType.TEXT]
+        assert messages[1].data == bytes(THREAD_SIZE)
+
+    async def test_session_closes_meanwhile(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The sender hears of it at once; what the thread makes is thrown away."""
+        began, go = asyncio.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+
+        def stuck(_self: MessageDeflater, _data: bytes) -> bytes:
+            loop.call_soon_threadsafe(began.set)
+            go.wait()
+            return b""
+
+        monkeypatch.setattr(MessageDeflater, "deflate", stuck)
+        try:
+            async with RawServer(ws_script(idle, deflate=DeflateOffer())) as server:
+                async with angelia.ClientSession() as session:
+                    ws = await session.ws_connect(ws_url(server), compress=15)
+                    sending = asyncio.ensure_future(ws.send_bytes(bytes(THREAD_SIZE)))
+                    await began.wait()
+                with pytest.raises(angelia.ClientConnectionResetError):
+                    await sending
+                await server.wait_all_closed()
+        finally:
+            go.set()
+
+    async def test_websockets_library(self) -> None:
+        """Many tasks send at a time, and some of them are cancelled: what was begun comes back."""
+        server_module = pytest.importorskip("websockets.asyncio.server")
+
+        async def handler(connection: Any) -> None:
+            async for message in connection:
+                await connection.send(message)
+
+        contents = [f"{n} " * (THREAD_SIZE if n % 3 else 10) for n in range(12)]
+        async with (
+            server_module.serve(handler, "127.0.0.1", 0, max_size=None) as server,
+            angelia.ClientSession() as session,
+        ):
+            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+            async with session.ws_connect(url, compress=15) as ws:
+                tasks = [asyncio.ensure_future(ws.send_str(text)) for text in contents]
+                await asyncio.sleep(0)
+                for task in tasks[::4]:
+                    task.cancel()
+                assert [await ws.receive_str() for _ in contents] == contents
+                await asyncio.gather(*tasks, return_exceptions=True)

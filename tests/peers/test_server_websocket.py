@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import angelia
+from angelia.net.websocket_queue import THREAD_SIZE
 from peers.process import Process, free_port
 
 pytestmark = [pytest.mark.usefixtures("loop_kind"), pytest.mark.deadline(30)]
@@ -60,6 +61,26 @@ class TestWebsocketsLibrary:
                 await ws.send(["in ", "pieces ", "\u20ac"])
                 assert await ws.recv() == "in pieces \u20ac"
                 await (await ws.ping())
+
+    async def test_many_senders(self, require_peer: RequirePeer) -> None:
+        """Large and small messages of many tasks come in their order, compressed by one window."""
+        require_peer("module:websockets")
+        from websockets.asyncio.client import connect
+
+        contents = [f"{n} " * (THREAD_SIZE if n % 3 else 10) for n in range(12)]
+
+        async def sender(request: angelia.Request) -> angelia.StreamResponse:
+            ws = angelia.WebSocketResponse()
+            await ws.prepare(request)
+            await asyncio.gather(*(ws.send_str(text) for text in contents))
+            return ws
+
+        async with angelia.Server(sender) as server:
+            await server.start("127.0.0.1", 0)
+            url = f"ws://127.0.0.1:{server.port}/"
+            async with connect(url, compression="deflate", max_size=None) as ws:
+                assert [message async for message in ws] == contents
+                assert ws.close_code == 1000
 
     async def test_close(self, require_peer: RequirePeer) -> None:
         """Codes and reasons go both ways."""

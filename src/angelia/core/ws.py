@@ -57,6 +57,7 @@ __all__ = (
     "WHOLE_TEXT",
     "WSConnection",
     "WSState",
+    "as_octets",
 )
 
 DEFAULT_MAX_MSG_SIZE: Final = 4 * 1024 * 1024  # the documented default of `max_msg_size`
@@ -578,7 +579,7 @@ class WSConnection:
         if self._fragmented:
             raise LocalProtocolError("no message can begin within a fragmented one")
         if self._deflater is not None and (compress is None or compress):
-            data = self._deflater.deflate(_octets(data))
+            data = self._deflater.deflate(as_octets(data))
             first |= RSV1
         self._put(first, data)
 
@@ -604,7 +605,7 @@ class WSConnection:
             case Opcode.PING | Opcode.PONG | Opcode.CLOSE:
                 if not fin:
                     raise LocalProtocolError("control frames cannot be fragmented")
-                self._send_control(opcode, _octets(data))
+                self._send_control(opcode, as_octets(data))
             case Opcode.CONTINUATION:
                 self._send_continuation(data, fin=fin)
             case _ if fin:
@@ -620,7 +621,7 @@ class WSConnection:
         if deflater is None:
             self._put(opcode, data)
         else:
-            self._put(opcode | RSV1, deflater.deflate(_octets(data), fin=False))
+            self._put(opcode | RSV1, deflater.deflate(as_octets(data), fin=False))
         self._fragmented = True
         self._fragment_deflater = deflater
 
@@ -629,7 +630,7 @@ class WSConnection:
         if not self._fragmented:
             raise LocalProtocolError("no message was begun that could be continued")
         if self._fragment_deflater is not None:
-            data = self._fragment_deflater.deflate(_octets(data), fin=fin)
+            data = self._fragment_deflater.deflate(as_octets(data), fin=fin)
         self._put(FIN if fin else 0, data)
         self._fragmented = not fin
 
@@ -650,11 +651,11 @@ class WSConnection:
 
     def send_ping(self, data: str | Buffer = b"") -> None:
         """Send a Ping of MAX_CONTROL_SIZE octets at most; errors as of `send_text`."""
-        self._send_control(Opcode.PING, _octets(data))
+        self._send_control(Opcode.PING, as_octets(data))
 
     def send_pong(self, data: str | Buffer = b"") -> None:
         """Send a Pong that nobody may have asked for (RFC 6455 §5.5.3); else as `send_ping`."""
-        self._send_control(Opcode.PONG, _octets(data))
+        self._send_control(Opcode.PONG, as_octets(data))
 
     def send_close(self, code: int = WSCloseCode.OK, reason: str | bytes = "") -> None:
         """Begin the closing handshake, or answer the peer's Close; NO_STATUS sends no code.
@@ -702,7 +703,8 @@ class WSConnection:
         return self._keys.pop()
 
 
-def _octets(data: str | Buffer) -> bytes:
+def as_octets(data: str | Buffer) -> bytes:
+    """What a message or a frame says, as it goes out; TypeError for what it cannot say."""
     if type(data) is bytes:
         return data
     # A memoryview, because bytes() makes zeros of a number.

@@ -20,15 +20,24 @@ from sys import getsizeof
 from typing import Any, Final, NamedTuple, Protocol
 
 from angelia.core.interface import Buffer, Role
-from angelia.core.ws import DEFAULT_MAX_MSG_SIZE, WSConnection, WSState
+from angelia.core.ws import DEFAULT_MAX_MSG_SIZE, WHOLE_TEXT, WSConnection, WSState, as_octets
 from angelia.core.ws_extensions import PerMessageDeflate
-from angelia.core.ws_frames import NO_STATUS, Opcode, WSCloseCode
+from angelia.core.ws_frames import (
+    FIN,
+    NO_STATUS,
+    Opcode,
+    WSCloseCode,
+    parse_close,
+    serialize_close,
+)
 from angelia.core.ws_messages import WSMessage, WSMsgType
 from angelia.errors import (
     ClientConnectionResetError,
     LocalProtocolError,
     ServerTimeoutError,
+    WebSocketError,
 )
+from angelia.net.websocket_queue import SendQueue, wants_thread
 
 __all__ = (
     "DEFAULT_CLOSE_TIMEOUT",
@@ -165,7 +174,8 @@ class WebSocket:
 
     Sending is two steps: `send_message` and `send_frame` frame and write at once, in the order in
     which they are called; where they return True, await `drain`. So nothing that happens to one
-    sender disturbs another.
+    sender disturbs another. What is large and to be compressed goes out when a thread has deflated
+    it, and messages behind it wait; control frames do not.
     """
 
     __slots__ = (
@@ -175,6 +185,7 @@ class WebSocket:
         "_close_timeout",
         "_closing",
         "_core",
+        "_deflating",
         "_eof",
         "_exception",
         "_flusher",
@@ -190,6 +201,7 @@ class WebSocket:
         "_options",
         "_over",
         "_over_waiter",
+        "_parting",
         "_paused",
         "_pinged",
         "_size",
@@ -219,6 +231,10 @@ class WebSocket:
             # When it is answered depends on who receives: see `_leave_answer`.
             autoclose=False,
         )
+        # Made for the first large message that is compressed.
+        self._deflating: SendQueue | None = None
+        # A Close frame waits in the queue.
+        self._parting = False
         self._carrier = carrier
         self._options = options
         self._close_timeout = options.close_timeout
@@ -279,7 +295,7 @@ class WebSocket:
     @property
     def sending(self) -> bool:
         """Whether messages can still be sent."""
-        return not (self.closed or self._over) and self._core.state in _SENDING
+        return not (self.closed or self._over or self._parting) and self._core.state in _SENDING
 
     @property
     def parted(self) -> bool:
@@ -594,9 +610,31 @@ class WebSocket:
             return self._carrier.send(frame)
         if not self.sending:
             raise _closing()
+        deflater = core.deflater
+        if deflater is not None and (self._deflating or wants_thread(data, compress)):
+            if self._deflating is None:
+                self._deflating = SendQueue(deflater, self._send_queued, loop=self._loop)
+            opcode = Opcode.TEXT if first == WHOLE_TEXT else Opcode.BINARY
+            self._deflating.add(opcode, data, compress)
+            return True
         core.send_message(first, data, compress)
         self._messages_sent += 1
         return self._flush()
+
+    def _send_queued(self, opcode: Opcode, octets: bytes, compress: bool, deflated: bool) -> None:
+        """A message whose turn it is, or a Close frame."""
+        core = self._core
+        if self._over or core.state not in _SENDING:
+            raise _closing()
+        if opcode is Opcode.CLOSE:
+            self._send_close(*parse_close(octets))
+            return
+        if deflated:
+            core.send_deflated(opcode, octets)
+        else:
+            core.send_frame(opcode, octets, compress=compress)
+        self._messages_sent += 1
+        self._flush()
 
     def send_frame(
         self, message: str | Buffer, opcode: Opcode, compress: int | None = None
@@ -604,22 +642,27 @@ class WebSocket:
         """Send one whole frame; ValueError where it may not be sent. Else as `send_message`."""
         if not self.sending:
             raise _closing()
-        wanted = None if compress is None else bool(compress)
+        if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
+            return self.send_message(FIN | opcode, message, compress)
+        octets = as_octets(message)
         try:
-            self._core.send_frame(opcode, message, compress=wanted)
-        except LocalProtocolError as error:
+            if opcode is Opcode.CLOSE:
+                self._send_close(*parse_close(octets))
+                return False
+            self._core.send_frame(opcode, octets)
+        except (LocalProtocolError, WebSocketError) as error:
             raise ValueError(str(error)) from error
         if opcode is Opcode.PING:
-            self._remember_ping(message.encode() if isinstance(message, str) else bytes(message))
-        elif opcode is Opcode.TEXT or opcode is Opcode.BINARY:
-            self._messages_sent += 1
-        blocked = self._flush()
-        if self._core.state is WSState.CLOSED:
-            self._end()
-        return blocked
+            self._remember_ping(octets)
+        return self._flush()
 
     async def drain(self) -> None:
-        """Wait until the socket takes more."""
+        """Wait until what was sent is with the socket, and that takes more.
+
+        ClientConnectionResetError where the connection has ended before.
+        """
+        if self._deflating:
+            await self._deflating.wait()
         await self._carrier.drain()
 
     # --- heartbeat -----------------------------------------------------------------------------
@@ -697,7 +740,7 @@ class WebSocket:
         Whoever receives goes on, until that answer or the end of the option's time. Where the
         peer's Close has come, this is its answer. ValueError for a code that may not be sent.
         """
-        if self._over or self._core.state not in _SENDING:
+        if self._over or self._parting or self._core.state not in _SENDING:
             return
         self._send_close(code)
         if not self._over:
@@ -705,11 +748,17 @@ class WebSocket:
             self._linger = self._loop.call_later(self._closing_time, self._unanswered)
 
     def _send_close(self, code: int, reason: str | bytes = b"") -> None:
-        """Send a Close frame; where it is the answer to the peer's, all is said.
+        """Send a Close frame, once, behind the messages that wait for their turn.
 
-        ValueError for a code or a reason that may not be sent.
+        Where it is the answer to the peer's, all is said. ValueError for a code or a reason that
+        may not be sent.
         """
         try:
+            if self._deflating:
+                if not self._parting:
+                    self._deflating.add(Opcode.CLOSE, serialize_close(code, reason), 0)
+                    self._parting = True
+                return
             self._core.send_close(code, reason)
         except LocalProtocolError as error:
             raise ValueError(str(error)) from error
@@ -772,6 +821,7 @@ class WebSocket:
                 self._end()
                 return
             self._resume()
+            self._drop_unsent()
             self._linger = self._loop.call_later(self._closing_time, self._end)
             self._stop_heartbeat()
 
@@ -791,9 +841,15 @@ class WebSocket:
             self._timer.cancel()
             self._timer = None
 
+    def _drop_unsent(self) -> None:
+        queue, self._deflating = self._deflating, None
+        if queue is not None:
+            queue.drop(_closing())
+
     def _over_now(self) -> None:
         self._over = True
         self._stop_heartbeat()
+        self._drop_unsent()
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
