@@ -313,6 +313,10 @@ def app(environ, start_response):
 }
 
 
+# A worker that was forked just before the signal may not hear it: gunicorn kills it then.
+WORKERS = "--workers 2 --graceful-timeout 2"
+
+
 def serving() -> list[Block]:
     """The commands of the two pages that serve `shop`."""
     return [
@@ -329,7 +333,7 @@ async def test_command(block: Block, require_peer: RequirePeer, folder: Path) ->
     require_peer("module:gunicorn")
     command, port = block.text, free_port()
     # More of them take longer, and show nothing more.
-    command = command.replace("-w 4", "-w 1").replace("--workers 4", "--workers 2")
+    command = command.replace("-w 4", "-w 1").replace("--workers 4", WORKERS)
     kind = next((kind for kind in APPLICATIONS if kind in command), None)
     application = APPLICATIONS[kind] if kind else (HERE / "shop.py").read_text()
     (folder / "shop.py").write_text(application)

@@ -30,6 +30,11 @@ async def until_may_go() -> None:
         await asyncio.sleep(INTERVAL)
 
 
+# A worker that has come so far hears signals.
+with Path("loaded").open("a") as _file:
+    _file.write("x")
+
+
 class Handler:
     """A handler that is entered and left, and tells of it by files."""
 

@@ -151,6 +151,12 @@ async def begin(gunicorn: Gunicorn, wire: Wire, path: bytes = b"/slow") -> None:
     await until((gunicorn.folder / "begun").exists)
 
 
+async def loaded(gunicorn: Gunicorn, count: int) -> None:
+    """Wait until so many workers have loaded the application: before that they miss signals."""
+    file = gunicorn.folder / "loaded"
+    await until(lambda: file.exists() and file.stat().st_size == count)
+
+
 def go(gunicorn: Gunicorn) -> None:
     """Let slow answers end."""
     (gunicorn.folder / "go").touch()
@@ -245,6 +251,7 @@ async def test_wsgi(folder: Path) -> None:
     ) as gunicorn:
         words = await gunicorn.ask(context=context)
         assert (words[0], *words[2:]) == ("wsgi", "True", "https")
+        await loaded(gunicorn, 2)
         wire = await gunicorn.connect(context)
         wire.send(GET)
         await wire.answer()
@@ -378,5 +385,6 @@ class TestReload:
                     await until(lambda: len(workers) > 50)
                     await self.replaced(gunicorn, workers)
                     workers.clear()
+            await loaded(gunicorn, 6)
             gunicorn.kill(signal.SIGTERM)
             assert await gunicorn.ended() == 0
