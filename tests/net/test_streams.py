@@ -497,10 +497,12 @@ class TestCancellation:
         stream.feed_eof()
         assert await stream.read() == block * 6 + b"end"
 
-    async def test_error_while_gathering(self) -> None:
+    @pytest.mark.parametrize("announced", [None, 7, RESERVED_FROM])
+    async def test_error_while_gathering(self, announced: int | None) -> None:
         """A read() that an error ends loses nothing: what came is read first, then the error."""
         flow = Flow()
         stream = StreamReader(flow, LIMIT)
+        stream.announced = announced
         task = asyncio.create_task(stream.read())
         await turn()
         stream.feed_data(b"x" * 3 * LIMIT)
@@ -512,10 +514,12 @@ class TestCancellation:
         with pytest.raises(ValueError, match="broken"):
             await stream.read()
 
-    async def test_cancelled_read_holds_the_flow_back(self) -> None:
+    @pytest.mark.parametrize("announced", [None, 7, RESERVED_FROM])
+    async def test_cancelled_read_holds_the_flow_back(self, announced: int | None) -> None:
         """What a cancelled read() had gathered counts against the buffer again."""
         flow = Flow()
         stream = StreamReader(flow, LIMIT)
+        stream.announced = announced
         task = asyncio.create_task(stream.read())
         await turn()
         stream.feed_data(b"x" * 3 * LIMIT)
@@ -529,7 +533,7 @@ class TestCancellation:
     async def test_announced(self) -> None:
         """An announced length changes nothing about what is read, however much of it comes."""
         block = bytes(range(256)) * 4096
-        for announced in (RESERVED_FROM, 2 * len(block), 2**62):
+        for announced in (0, 1, RESERVED_FROM, 2 * len(block), 2**62):
             stream = StreamReader(Flow(), LIMIT)
             stream.announced = announced
             stream.feed_data(block)
@@ -539,9 +543,11 @@ class TestCancellation:
             stream.feed_eof()
             assert await task == block * 2
 
-    async def test_discarded_while_gathering(self) -> None:
+    @pytest.mark.parametrize("announced", [None, 7, RESERVED_FROM])
+    async def test_discarded_while_gathering(self, announced: int | None) -> None:
         """What was discarded during a read() is not read later."""
         stream = make()
+        stream.announced = announced
         task = asyncio.create_task(stream.read())
         await turn()
         stream.feed_data(b"abc")
@@ -551,10 +557,12 @@ class TestCancellation:
         with pytest.raises(ValueError, match="closed"):
             await stream.read()
 
-    async def test_data_while_gathering_begins(self) -> None:
+    @pytest.mark.parametrize("announced", [None, 7, RESERVED_FROM])
+    async def test_data_while_gathering_begins(self, announced: int | None) -> None:
         """What the resumed flow brings at once comes after what was buffered."""
         flow = Flow()
         stream = StreamReader(flow, LIMIT)
+        stream.announced = announced
         stream.feed_data(b"a" * 3 * LIMIT)
         assert flow.calls == ["pause"]
 

@@ -125,6 +125,23 @@ class ChunkTupleIterator:
         return item
 
 
+class _Pieces:
+    """Keeps what is written, and joins it once: a buffer would be copied while it grows."""
+
+    __slots__ = ("_pieces", "write")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self.write = self._pieces.append
+
+    def truncate(self) -> None:
+        """There is nothing behind what was written."""
+
+    def getvalue(self) -> bytes:
+        """All that was written."""
+        return b"".join(self._pieces)
+
+
 class StreamReader:
     """A stream of bytes with one reader and flow control.
 
@@ -185,7 +202,7 @@ class StreamReader:
         self._chunk_ends: collections.deque[int] | None = None
         self._last_end = 0
         # Where `read()` gathers the rest: what comes does not wait in `_chunks` then.
-        self._sink: io.BytesIO | None = None
+        self._sink: io.BytesIO | _Pieces | None = None
         # How many octets there will be in all, where that is known.
         self.announced: int | None = None
         self.total_bytes = 0
@@ -454,16 +471,17 @@ class StreamReader:
                 raise self._failure()
             await self._wait("read")
 
-    def _open_sink(self) -> io.BytesIO:
-        """Let what is buffered, and all that comes, go into one buffer.
+    def _open_sink(self) -> io.BytesIO | _Pieces:
+        """Let what is buffered, and all that comes, go into one place.
 
         BytesIO hands its own buffer out: that becomes the result of `read()`, uncopied.
         """
         size = self._size
         if self.announced is not None:
             size = min(self.announced - self.total_bytes + size, RESERVED_UP_TO)
+        sink: io.BytesIO | _Pieces
         if size < RESERVED_FROM:
-            sink = io.BytesIO()
+            sink = io.BytesIO() if self.announced is None else _Pieces()
         else:
             sink = io.BytesIO(bytes(size))
             with sink.getbuffer() as buffer:
@@ -692,7 +710,7 @@ class EmptyStreamReader(StreamReader):
         self._chunk_ends = None
         self._last_end = 0
         # Where `read()` gathers the rest: what comes does not wait in `_chunks` then.
-        self._sink: io.BytesIO | None = None
+        self._sink: io.BytesIO | _Pieces | None = None
         # How many octets there will be in all, where that is known.
         self.announced: int | None = None
         self.total_bytes = 0

@@ -379,8 +379,11 @@ async def read_limited(content: StreamReader, limit: int) -> bytes:
     """All of `content`; `HTTPException` with 413 as soon as there is more than `limit` (0: any)."""
     if not limit:
         return await content.read()
-    if content.announced is not None and content.announced > limit:
-        raise too_large(limit)
+    if content.announced is not None:
+        if content.announced > limit:
+            raise too_large(limit)
+        # So much comes, and no more.
+        return await content.read()
     pieces: list[bytes] = []
     size = 0
     while piece := await content.readany():
