@@ -1,50 +1,23 @@
-"""Starlette, FastAPI and Django on the ASGI handler, asked by our own client."""
+"""Starlette and FastAPI on the ASGI handler, asked by our own client."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
-import angelia
 from conftest import RequirePeer
 from hosting.asgi_kit import hosting, until
+from hosting.frameworks_kit import check_usual, upload, visiting
 
-HERE = Path(__file__).parent
 CONTENT = Path(__file__).read_bytes()
-DJANGO_CONTENT = (HERE / "asgi_django.py").read_bytes()
 
 pytestmark = pytest.mark.deadline(40)
-
-
-@asynccontextmanager
-async def visiting(base: str) -> AsyncIterator[angelia.ClientSession]:
-    """A session for one server."""
-    async with angelia.ClientSession(base) as session:
-        yield session
-
-
-def upload() -> angelia.FormData:
-    """A form with a field and a file."""
-    form = angelia.FormData()
-    form.add_field("field", "value \u20ac")
-    form.add_field("file", io.BytesIO(bytes(3_000_000)), filename="f.bin")
-    return form
-
-
-async def pieces() -> AsyncIterator[bytes]:
-    """A body without a length."""
-    for _ in range(10):
-        yield bytes(10_000)
 
 
 class TestStarlette:
@@ -151,13 +124,7 @@ class TestStarlette:
                     "host": "127.0.0.1",
                     "cookies": {"c": "d"},
                 }
-            async with session.post("/form", data=upload()) as response:
-                expected = {"field": "value \u20ac", "name": "f.bin", "size": 3_000_000}
-                assert await response.json() == expected
-            async with session.post("/echo", data=pieces()) as response:
-                assert await response.read() == bytes(100_000)
-            async with session.get("/stream") as response:
-                assert (await response.text()).splitlines()[-1] == "line 999"
+            await check_usual(session)
             async with session.get("/file") as response:
                 assert await response.read() == CONTENT
             async with session.get("/file", headers={"Range": "bytes=5-9"}) as response:
@@ -173,10 +140,6 @@ class TestStarlette:
             assert done == ["later"]
             async with session.get("/sync") as response:
                 assert await response.text() == "5"
-            for target, status in (("/fail", 500), ("/none", 404)):
-                async with session.get(target) as response:
-                    assert response.status == status
-                    assert "secret" not in await response.text()
 
     async def test_mounted(self, app: Any) -> None:
         """Below a path of the site, whether a proxy takes that off or not."""
@@ -241,49 +204,3 @@ async def test_fastapi(require_peer: RequirePeer) -> None:
             assert "/items" in (await response.json())["paths"]
         await until(lambda: done)
     assert done == ["later"]
-
-
-@contextmanager
-def django_server() -> Iterator[str]:
-    """The origin of a Django application in a process of its own."""
-    command = [sys.executable, str(HERE / "asgi_django.py")]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            if process.stdout is None:
-                pytest.fail("no pipe")
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        finally:
-            process.kill()
-
-
-async def test_django(require_peer: RequirePeer) -> None:
-    """Routes, forms with files, bodies without a length, streams, files, errors."""
-    require_peer("module:django")
-    with django_server() as origin:
-        async with visiting(origin) as session:
-            async with session.get("/facts/x\xfc?a=b%20c", headers={"Cookie": "c=d"}) as response:
-                assert await response.json() == {
-                    "name": "x\xfc",
-                    "method": "GET",
-                    "query": {"a": "b c"},
-                    "uri": f"{origin}/facts/x%C3%BC?a=b%20c",
-                    "cookies": {"c": "d"},
-                }
-            async with session.post("/form", data=upload()) as response:
-                expected = {"field": "value \u20ac", "name": "f.bin", "size": 3_000_000}
-                assert await response.json() == expected
-            async with session.post("/later", data=pieces()) as response:
-                assert await response.read() == bytes(100_000)
-            async with session.get("/stream") as response:
-                assert (await response.text()).splitlines()[-1] == "line 999"
-            async with session.get("/file") as response:
-                assert int(response.headers["Content-Length"]) == len(DJANGO_CONTENT)
-                assert await response.read() == DJANGO_CONTENT
-            async with session.head("/file") as response:
-                assert int(response.headers["Content-Length"]) == len(DJANGO_CONTENT)
-            for target, status in (("/fail", 500), ("/none", 404)):
-                async with session.get(target) as response:
-                    assert response.status == status
-                    assert "secret" not in await response.text()

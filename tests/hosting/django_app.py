@@ -1,6 +1,7 @@
-"""A Django application on `WSGIHandler`, in a process of its own: settings are the process's.
+"""A Django application in a process of its own, since settings are the process's.
 
-Prints its port when it listens, and ends with its standard input.
+The argument, ``asgi`` or ``wsgi``, says by which interface it is called. Prints its port when it
+listens, and ends with its standard input.
 """
 
 from __future__ import annotations
@@ -8,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import django
 from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.core.handlers.asgi import ASGIRequest
 from django.core.wsgi import get_wsgi_application
 from django.http import (
     FileResponse,
@@ -25,6 +29,7 @@ from django.http import (
 from django.urls import path
 
 import angelia
+from angelia.hosting.asgi import ASGIHandler
 from angelia.hosting.wsgi import WSGIHandler
 
 
@@ -45,16 +50,29 @@ def form(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"field": request.POST["field"], "name": upload.name, "size": upload.size})
 
 
-def stream(request: HttpRequest) -> HttpResponseBase:
-    def lines() -> Iterator[bytes]:
-        for number in range(1000):
-            yield b"line %d\n" % number
+def lines() -> Iterator[bytes]:
+    for number in range(1000):
+        yield b"line %d\n" % number
 
-    return StreamingHttpResponse(lines(), content_type="text/plain")
+
+async def lines_later() -> AsyncIterator[bytes]:
+    for line in lines():
+        yield line
+
+
+def stream(request: HttpRequest) -> HttpResponseBase:
+    # Django wants an iterator of the interface's own kind.
+    content = lines_later() if isinstance(request, ASGIRequest) else lines()
+    return StreamingHttpResponse(content, content_type="text/plain")
 
 
 def file(request: HttpRequest) -> HttpResponseBase:
     return FileResponse(Path(__file__).open("rb"), content_type="text/x-python")
+
+
+async def echo(request: HttpRequest) -> HttpResponse:
+    await asyncio.sleep(0)
+    return HttpResponse(request.body)
 
 
 def fail(request: HttpRequest) -> HttpResponse:
@@ -67,11 +85,18 @@ urlpatterns = [
     path("stream", stream),
     path("file", file),
     path("fail", fail),
+    path("echo", echo),
 ]
 
 
-async def main() -> None:
-    async with WSGIHandler(get_wsgi_application()) as handler, angelia.Server(handler) as server:
+def make_handler(interface: str) -> Any:
+    if interface == "asgi":
+        return ASGIHandler(get_asgi_application())
+    return WSGIHandler(get_wsgi_application())
+
+
+async def main(interface: str) -> None:
+    async with make_handler(interface) as handler, angelia.Server(handler) as server:
         await server.start("127.0.0.1", 0)
         sys.stdout.write(f"{server.port}\n")
         sys.stdout.flush()
@@ -88,4 +113,4 @@ if __name__ == "__main__":
             FILE_UPLOAD_TEMP_DIR=folder,
         )
         django.setup()
-        asyncio.run(main())
+        asyncio.run(main(sys.argv[1]))
