@@ -18,6 +18,7 @@ import trustme
 import angelia
 from angelia.hosting.asgi import ASGIHandler
 from angelia.hosting.asgi_http import _open
+from angelia.hosting.asgi_tls import _cipher_suite, _distinguished_name
 from hosting.asgi_kit import answering, body, hosting, logged, sending, start, talking, until
 from server.kit import GET, LAST, Wire, ask, connected, next_descriptor, post
 
@@ -660,6 +661,15 @@ WRONG: list[tuple[str, type[Exception], list[Any]]] = [
     ("hint", RuntimeError, [start(), {"type": "http.response.early_hint"}]),
     ("path", ValueError, [start(), {"type": "http.response.pathsend", "path": "a"}]),
     ("no file", OSError, [start(), {"type": "http.response.pathsend", "path": "/no/such"}]),
+    ("hint link", ValueError, [{"type": "http.response.early_hint", "links": [b"a\r\nb: c"]}]),
+    (
+        "line break before a file",
+        ValueError,
+        [
+            start(headers=[(b"a", b"b\r\nc: d")]),
+            {"type": "http.response.pathsend", "path": __file__},
+        ],
+    ),
     ("path first", RuntimeError, [{"type": "http.response.pathsend", "path": "/"}]),
     ("only start", RuntimeError, [start()]),
     ("nothing", RuntimeError, []),
@@ -940,6 +950,45 @@ class TestExtensions:
                 await wire.answer()
         assert len(logged(caplog)) == 1
 
+    @pytest.mark.parametrize(
+        ("kind", "fields"), [(TypeError, [("x-a", "1")]), (ValueError, [(b"x-a", b"1\r\nb: c")])]
+    )
+    async def test_trailers_wrong(
+        self, kind: type[Exception], fields: list[Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Trailers are fields like others; where they are none the response is not complete."""
+        trailers = {"type": "http.response.trailers", "headers": fields}
+        async with talking(sending(start(trailers=True), body(b"hello"), trailers)) as wire:
+            wire.send(GET)
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await wire.answer()
+        (record,) = logged(caplog)
+        assert record.exc_info is not None
+        assert record.exc_info[0] is not None
+        assert issubclass(record.exc_info[0], kind)
+
+    async def test_pathsend_to_nobody(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A file for a client that has gone is an OSError, and no error of the application's."""
+        begun, ended = asyncio.Event(), asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send(start())
+            await receive()
+            begun.set()
+            assert (await receive())["type"] == "http.disconnect"
+            try:
+                await send({"type": "http.response.pathsend", "path": __file__})
+            except OSError:
+                ended.set()
+                raise
+
+        async with hosting(app) as server:
+            async with connected(server) as wire:
+                wire.send(GET)
+                await begun.wait()
+            await ended.wait()
+        assert logged(caplog) == []
+
     @pytest.mark.usefixtures("loop_kind")
     @pytest.mark.parametrize("length", [True, False])
     async def test_pathsend(self, tmp_path: Path, length: bool) -> None:
@@ -990,6 +1039,37 @@ class TestExtensions:
         with pytest.raises(OSError):
             _open(str(tmp_path))
         assert next_descriptor() <= before
+
+
+class TestNames:
+    """Names in certificates, and numbers of cipher suites."""
+
+    @pytest.mark.parametrize(
+        ("value", "written"),
+        [
+            ("shop", "CN=shop"),
+            ('a,b+c"d\\e<f>g;', 'CN=a\\,b\\+c\\"d\\\\e\\<f\\>g\\;'),
+            ("#1", "CN=\\#1"),
+            (" a ", "CN=\\ a\\ "),
+            (" ", "CN=\\ "),
+            ("a\0b", "CN=a\\00b"),
+        ],
+    )
+    def test_escaped(self, value: str, written: str) -> None:
+        """RFC 4514 §2.4: what would end a value is escaped."""
+        assert _distinguished_name(((("commonName", value),),)) == written
+
+    def test_order(self) -> None:
+        """RFC 4514 §2: the last part first; several values of one part are joined."""
+        country, name = ("countryName", "SE"), ("commonName", "shop")
+        assert _distinguished_name(((country,), (name, ("1.2.3", "x")))) == "CN=shop+1.2.3=x,C=SE"
+        assert _distinguished_name(()) is None
+
+    def test_cipher_suite(self) -> None:
+        """The number of RFC 8446 for a suite that the context knows, None for others."""
+        context = ssl.create_default_context()
+        assert _cipher_suite(context, "TLS_AES_128_GCM_SHA256") == 0x1301
+        assert _cipher_suite(context, "TLS_UNHEARD_OF") is None
 
 
 class TestHandler:

@@ -348,6 +348,51 @@ class TestRefused:
             assert (await ws.receive()).data == 1011
         assert len(logged(caplog)) == 1
 
+    async def test_response_too_late(self, caplog: pytest.LogCaptureFixture) -> None:
+        """An open WebSocket cannot be refused any more."""
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send(ACCEPT)
+            await send({**start(401), "type": "websocket.http.response.start"})
+
+        async with opened(app) as ws:
+            assert (await ws.receive()).data == 1011
+        assert "after the answer to the handshake" in caplog.text
+
+    async def test_response_half(self, caplog: pytest.LogCaptureFixture) -> None:
+        """An application that fails within its refusal is answered 500, or breaks it off."""
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({**start(401), "type": "websocket.http.response.start"})
+            raise LookupError("no more")
+
+        assert (await refused(app))[0] == 500
+        assert "no more" in caplog.text
+
+    @pytest.mark.parametrize("raises", [False, True])
+    async def test_gone_before_the_answer(
+        self, raises: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """An application whose client did not wait for an answer owes none."""
+        begun, ended = asyncio.Event(), asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            assert await receive() == {"type": "websocket.connect"}
+            begun.set()
+            assert (await receive())["type"] == "websocket.disconnect"
+            ended.set()
+            if raises:
+                raise LookupError("nobody there")
+
+        async with hosting(app) as server:
+            async with connected(server) as wire:
+                wire.send(UPGRADE + b"\r\n")
+                await begun.wait()
+            await ended.wait()
+        assert logged(caplog) == []
+
     async def test_no_handshake(self) -> None:
         """What is no handshake is refused before the application hears of it."""
         seen: list[str] = []

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
 import io
 import logging
+import os
 import socket
+import ssl
 import struct
 import sys
 import tempfile
@@ -18,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.validate import validator
 
 import pytest
+import trustme
 
 import angelia
 from angelia.hosting.wsgi import WSGIHandler
+from angelia.hosting.wsgi_response import real_file
 from angelia.hosting.wsgi_streams import InputStream
 from hosting.wsgi_kit import PATIENCE, PLAIN, Pieces, answering, hosting, talking
 from server.kit import GET, LAST, Wire, ask, connected, post, serving
@@ -236,6 +241,24 @@ class TestStreamed:
             assert answer.headers["content-length"] == "8"
             wire.send(LAST)
             assert (await wire.answer()).body == b"onethree"
+
+    async def test_write_after_the_end(self, caplog: pytest.LogCaptureFixture) -> None:
+        """``write`` behind the last of the announced content is an error, which is logged."""
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            write = start_response("200 OK", [("Content-Length", "1")])
+
+            def pieces() -> Iterator[bytes]:
+                yield b"x"
+                write(b"")
+
+            return pieces()
+
+        async with talking(app) as wire:
+            for _ in range(2):
+                wire.send(GET)
+                assert (await wire.answer()).body == b"x"
+        assert caplog.text.count("ValueError: write() after the end of the response") == 2
 
     async def test_slow_reader(self) -> None:
         """The application waits while the client does not read."""
@@ -640,7 +663,97 @@ async def test_errors_stream(caplog: pytest.LogCaptureFixture) -> None:
     assert [r.message for r in caplog.records if r.name == "angelia.hosting.wsgi"] == ["one", "two"]
 
 
+class Wrapped:
+    """What was wrapped that has no `close`."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def read(self, size: int) -> bytes:
+        piece, self._content = self._content[:size], self._content[size:]
+        return piece
+
+
+class TestRealFile:
+    """Which files the system may send by itself."""
+
+    def test_regular(self, tmp_path: Path) -> None:
+        """A regular file, from where it stands to its end; not behind it."""
+        (tmp_path / "f").write_bytes(b"hello")
+        with (tmp_path / "f").open("rb") as file:
+            for at, size in ((0, 5), (2, 3), (9, 0)):
+                file.seek(at)
+                assert real_file(file) == (file, at, size)
+        # It is closed.
+        assert real_file(file) is None
+        with (tmp_path / "f").open("rb", buffering=0) as raw:
+            assert real_file(raw) == (raw, 0, 5)
+
+    def test_others(self, tmp_path: Path) -> None:
+        """What would come out of the descriptor otherwise, or is none."""
+        with gzip.open(tmp_path / "f", "wb") as packed:
+            packed.write(b"hello")
+        with gzip.open(tmp_path / "f", "rb") as packed:
+            assert real_file(packed) is None
+        reader, writer = os.pipe()
+        os.close(writer)
+        with open(reader, "rb") as pipe:  # noqa: PTH123 - it has no path
+            assert real_file(pipe) is None
+        assert real_file(io.BytesIO(b"hello")) is None
+        assert real_file(Wrapped(b"hello")) is None
+
+
 class TestFileWrapper:
+    async def test_without_close(self) -> None:
+        """A file-like object need not have a `close`."""
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            start_response("200 OK", PLAIN)
+            wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](Wrapped(b"hello"), 2)
+            return wrapped
+
+        async with hosting(app) as server:
+            assert (await ask(server, GET)).body == b"hello"
+
+    async def test_before_the_start(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A file without ``start_response`` is an error like any content."""
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            file = Path(__file__).open("rb")  # noqa: SIM115 - the wrapper closes it
+            wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](file)
+            return wrapped
+
+        async with hosting(app) as server:
+            assert (await ask(server, GET)).status == 500
+        assert "content before start_response()" in caplog.text
+
+    @pytest.mark.usefixtures("loop_kind")
+    async def test_by_tls(self, tmp_path: Path) -> None:
+        """Where the system cannot send the file it is read, and not too much of it."""
+        content = bytes(range(256)) * 1000
+        (tmp_path / "f").write_bytes(content)
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            length = environ["QUERY_STRING"]
+            start_response("200 OK", [("Content-Length", length)] if length else PLAIN)
+            wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"]((tmp_path / "f").open("rb"))
+            return wrapped
+
+        authority = trustme.CA()
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert("localhost").configure_cert(context)
+        trust = ssl.create_default_context()
+        authority.configure_trust(trust)
+        async with (
+            WSGIHandler(app) as handler,
+            serving(handler, ssl=context) as server,
+            connected(server, trust) as wire,
+        ):
+            for length in (None, 100_000):
+                query = b"" if length is None else b"?%d" % length
+                wire.send(b"GET /%b HTTP/1.1\r\nHost: h\r\n\r\n" % query)
+                assert (await wire.answer()).body == content[:length]
+
     """PEP 3333 "Optional Platform-Specific File Handling"."""
 
     CONTENT = bytes(range(256)) * 3000

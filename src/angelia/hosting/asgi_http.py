@@ -123,11 +123,6 @@ class ASGIResponse(StreamResponse):
         self._told = False
 
     @property
-    def complete(self) -> bool:
-        """Whether the application has sent all of the response."""
-        return self._phase == _DONE
-
-    @property
     def headers(self) -> CIMultiDict[str]:
         """The fields that the application gave."""
         headers = self._headers

@@ -201,7 +201,7 @@ class ASGIWebSocket:
             self._denial.app_ended()
             return self._denial
         if self._over is not None:
-            raise ConnectionResetError("the client has gone")
+            raise self._unanswered()
         raise RuntimeError("the application returned without an answer to the handshake")
 
     def app_failed(self, error: Exception) -> StreamResponse:
@@ -213,9 +213,14 @@ class ASGIWebSocket:
             # Frameworks have their own errors for a client that has gone.
             _logger.debug("the client went away during %r", self._request, exc_info=error)
             if self._ws is None:
-                raise ConnectionResetError("the client has gone") from error
+                raise self._unanswered() from error
             return self._ws
         raise error
+
+    def _unanswered(self) -> ConnectionResetError:
+        """The client has gone, or sends no more, before it had an answer: it needs none."""
+        self._request._exchange.connection.abort()
+        return ConnectionResetError("the client has gone")
 
 
 def opens_websocket(head: RequestHead) -> bool:
