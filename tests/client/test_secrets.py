@@ -294,8 +294,7 @@ class TestFailures:
 
         async with (
             RawServer(script) as server,
-            invented_names() as connector,
-            angelia.ClientSession(connector=connector) as session,
+            angelia.ClientSession(connector=invented_names()) as session,
         ):
             for timeout in (
                 angelia.ClientTimeout(total=0.01),
@@ -362,8 +361,7 @@ class TestLeftBehind:
         monkeypatch.setenv("NETRC", str(netrc))
         async with (
             RawServer([response(b"ok")]) as server,
-            invented_names() as connector,
-            angelia.ClientSession(connector=connector, trust_env=True) as session,
+            angelia.ClientSession(connector=invented_names(), trust_env=True) as session,
             session.get(at(server, "a.test")) as resp,
         ):
             assert_silent(resp)

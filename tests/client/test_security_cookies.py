@@ -30,8 +30,7 @@ async def spread(
     answers = [response(b"", f"Set-Cookie: {line}"), *[response(CANARY)] * len(HOSTS)]
     async with (
         RawServer(answers) as server,
-        invented_names() as connector,
-        angelia.ClientSession(connector=connector, cookie_jar=jar) as session,
+        angelia.ClientSession(connector=invented_names(), cookie_jar=jar) as session,
     ):
         await content(session, at(server, setter))
         sent = set()
@@ -95,8 +94,7 @@ class TestScope:
         answer = response(b"", "Set-Cookie: a=1, b=2; c=3; Path=/; d=4")
         async with (
             RawServer([answer, response(CANARY)]) as server,
-            invented_names() as connector,
-            angelia.ClientSession(connector=connector) as session,
+            angelia.ClientSession(connector=invented_names()) as session,
         ):
             for _ in range(2):
                 await content(session, at(server, "a.test"))
@@ -122,8 +120,7 @@ class TestFloods:
         answers = [response(b"", *lines)] * 3
         async with (
             RawServer(answers) as server,
-            invented_names() as connector,
-            angelia.ClientSession(connector=connector) as session,
+            angelia.ClientSession(connector=invented_names()) as session,
         ):
             for number in range(3):
                 await content(session, at(server, f"h{number}.a.test"))
@@ -141,8 +138,7 @@ class TestFloods:
         answer = response(b"", *(f"Set-Cookie: {line}" for line in lines if line.isprintable()))
         async with (
             RawServer([answer, response(CANARY)]) as server,
-            invented_names() as connector,
-            angelia.ClientSession(connector=connector) as session,
+            angelia.ClientSession(connector=invented_names()) as session,
         ):
             for _ in range(2):
                 await content(session, at(server, "a.test"))
@@ -160,8 +156,7 @@ class TestFloods:
             answer = response(b"", *[f"Set-Cookie: {line}"] * 12)
             async with (
                 RawServer([answer, response(CANARY)]) as server,
-                invented_names() as connector,
-                angelia.ClientSession(connector=connector) as session,
+                angelia.ClientSession(connector=invented_names()) as session,
             ):
                 with counted() as work:
                     for _ in range(2):

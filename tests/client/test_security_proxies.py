@@ -154,8 +154,7 @@ class TestConnect:
             script = Proxy(server.port)
             async with (
                 RawServer(script) as proxy,
-                invented_names(ssl=client_ssl) as connector,
-                angelia.ClientSession(connector=connector) as session,
+                angelia.ClientSession(connector=invented_names(ssl=client_ssl)) as session,
             ):
                 found = await content(
                     session,
@@ -195,8 +194,7 @@ class TestConnect:
             ):
                 async with (
                     RawServer(Proxy(server.port), tls=proxy_context) as proxy,
-                    invented_names(proxy_ssl=proxy_ssl) as connector,
-                    angelia.ClientSession(connector=connector) as session,
+                    angelia.ClientSession(connector=invented_names(proxy_ssl=proxy_ssl)) as session,
                 ):
                     with pytest.raises(angelia.ClientConnectorError) as caught:
                         await session.get(at(server, "a.test"), proxy=proxy.url, ssl=target)
@@ -262,8 +260,7 @@ class TestForwarding:
             moved = response(b"", f"Location: {target}", status="302 Found")
             async with (
                 RawServer([moved]) as proxy,
-                invented_names() as connector,
-                angelia.ClientSession(connector=connector, trust_env=True) as session,
+                angelia.ClientSession(connector=invented_names(), trust_env=True) as session,
             ):
                 url = proxy.url.with_user("u").with_password(SECRET)
                 monkeypatch.setenv("http_proxy", str(url))

@@ -159,8 +159,7 @@ async def journey(
     async with (
         RawServer(first, tls=server_ssl if way.scheme == "https" else None) as one,
         RawServer(second, tls=server_ssl if way.next_scheme == "https" else None) as two,
-        invented_names(ssl=client_ssl) as connector,
-        angelia.ClientSession(connector=connector, **options) as session,
+        angelia.ClientSession(connector=invented_names(ssl=client_ssl), **options) as session,
     ):
         trip = Trip(
             first,
@@ -256,8 +255,7 @@ class TestCredentials:
         async with (
             RawServer(first) as one,
             RawServer(second) as two,
-            invented_names() as connector,
-            angelia.ClientSession(connector=connector) as session,
+            angelia.ClientSession(connector=invented_names()) as session,
         ):
             target = at(two, "b.test", "/next").with_user("v").with_password("other")
             first.redirect("/start", target)
@@ -277,8 +275,7 @@ class TestCredentials:
         async with (
             RawServer(first) as one,
             RawServer(second) as two,
-            invented_names() as connector,
-            angelia.ClientSession(connector=connector) as session,
+            angelia.ClientSession(connector=invented_names()) as session,
         ):
             first.redirect("/start", f"http://a.test:{one.port}@b.test:{two.port}/next")
             session.cookie_jar.update_cookies({"x": SECRET}, URL("http://a.test/"))
@@ -300,8 +297,7 @@ class TestCredentials:
         site = Site()
         async with (
             RawServer(site) as server,
-            invented_names() as connector,
-            angelia.ClientSession(connector=connector, trust_env=True) as session,
+            angelia.ClientSession(connector=invented_names(), trust_env=True) as session,
         ):
             try:
                 await content(session, URL(url.format(server.port)))
@@ -315,8 +311,7 @@ class TestCredentials:
         async with (
             RawServer(first) as one,
             RawServer(second) as two,
-            invented_names() as connector,
-            angelia.ClientSession(connector=connector) as session,
+            angelia.ClientSession(connector=invented_names()) as session,
         ):
             first.redirect("/start", at(two, "b.test", "/next"))
             await content(session, at(one, "a.test", "/start"), headers={"Host": "inner.test"})
@@ -346,8 +341,7 @@ class TestTargets:
         site.redirect("/start", location)
         async with (
             RawServer(site) as server,
-            invented_names() as connector,
-            angelia.ClientSession(connector=connector) as session,
+            angelia.ClientSession(connector=invented_names()) as session,
         ):
             async with session.get(at(server, "a.test", "/start")) as resp:
                 assert resp.url.host == "a.test"
@@ -364,8 +358,7 @@ class TestTargets:
         async with (
             RawServer(first) as one,
             RawServer(second) as two,
-            invented_names() as connector,
-            angelia.ClientSession(connector=connector) as session,
+            angelia.ClientSession(connector=invented_names()) as session,
         ):
             first.redirect("/start", f"//b.test:{two.port}{path}")
             async with session.get(
@@ -413,8 +406,7 @@ class TestTargets:
         site = Site()
         async with (
             RawServer(site) as server,
-            invented_names() as connector,
-            angelia.ClientSession(connector=connector) as session,
+            angelia.ClientSession(connector=invented_names()) as session,
         ):
             site.redirect("/start", location.format(server.port))
             error = await failure(session, at(server, "a.test", "/start"))
@@ -470,8 +462,7 @@ class TestLoops:
         site = Site()
         async with (
             RawServer(site) as server,
-            invented_names() as connector,
-            angelia.ClientSession(connector=connector) as session,
+            angelia.ClientSession(connector=invented_names()) as session,
         ):
             site.redirect("/start", location.format(server.port))
             site.redirect("/start?x", location.format(server.port))
@@ -505,8 +496,7 @@ class TestBodies:
         async with (
             RawServer(first) as one,
             RawServer(second) as two,
-            invented_names() as connector,
-            angelia.ClientSession(connector=connector) as session,
+            angelia.ClientSession(connector=invented_names()) as session,
         ):
             first.redirect("/start", at(two, "b.test", "/next"), status)
             async with session.post(at(one, "a.test", "/start"), data=make()) as resp:

@@ -57,8 +57,7 @@ async def refusal(
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda loop, context: None)
     async with (
-        invented_names() as connector,
-        angelia.ClientSession(connector=connector) as session,
+        angelia.ClientSession(connector=invented_names()) as session,
     ):
         with pytest.raises(angelia.ClientError) as caught:
             await session.get(at(server, host), ssl=context, **options)
@@ -121,8 +120,7 @@ class TestCertificates:
             error = await refusal(server, angelia.Fingerprint(bytes(32)))
             assert isinstance(error, angelia.ServerFingerprintMismatch)
             async with (
-                invented_names() as connector,
-                angelia.ClientSession(connector=connector) as session,
+                angelia.ClientSession(connector=invented_names()) as session,
             ):
                 pinned = angelia.Fingerprint(digest(leaf))
                 assert await content(session, at(server, "a.test"), ssl=pinned) == CANARY
@@ -135,8 +133,7 @@ class TestCertificates:
         context.sni_callback = lambda _object, name, _context: names.append(name)
         async with (
             RawServer(answer, tls=context) as server,
-            invented_names() as connector,
-            angelia.ClientSession(connector=connector) as session,
+            angelia.ClientSession(connector=invented_names()) as session,
         ):
             assert await content(session, at(server, host), ssl=client_ssl) == CANARY
         expected = None if host == "127.0.0.1" else (URL(f"https://{host}/").raw_host)
@@ -181,8 +178,7 @@ class TestPool:
 
         async with (
             RawServer(script, tls=context) as server,
-            invented_names() as connector,
-            angelia.ClientSession(connector=connector) as session,
+            angelia.ClientSession(connector=invented_names()) as session,
         ):
             for each in (client_ssl, other, False, angelia.Fingerprint(digest(leaf))):
                 assert await content(session, at(server, "a.test"), ssl=each) == CANARY
@@ -197,8 +193,7 @@ class TestPool:
         """A connection is for the name that its certificate was checked against."""
         async with (
             RawServer(answer, tls=serving(leaf)) as server,
-            invented_names() as connector,
-            angelia.ClientSession(connector=connector) as session,
+            angelia.ClientSession(connector=invented_names()) as session,
         ):
             asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
             url = at(server, "a.test")
@@ -220,8 +215,7 @@ class TestPool:
         """Two names of one server share no connection, though one certificate has both."""
         async with (
             RawServer(answer, tls=serving(leaf)) as server,
-            invented_names(ssl=client_ssl) as connector,
-            angelia.ClientSession(connector=connector) as session,
+            angelia.ClientSession(connector=invented_names(ssl=client_ssl)) as session,
         ):
             for host in ("a.test", "other.test"):
                 assert await content(session, at(server, host)) == CANARY
@@ -235,8 +229,7 @@ class TestRedirects:
             moved = response(b"", f"Location: {at(wrong, 'b.test')}", status="302 Found")
             async with (
                 RawServer([moved], tls=serving(ca.issue_cert("a.test"))) as server,
-                invented_names(ssl=client_ssl) as connector,
-                angelia.ClientSession(connector=connector) as session,
+                angelia.ClientSession(connector=invented_names(ssl=client_ssl)) as session,
             ):
                 asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
                 with pytest.raises(angelia.ClientConnectorCertificateError):
@@ -251,8 +244,7 @@ class TestRedirects:
             moved = response(b"", f"Location: {at(wrong, 'b.test')}", status="302 Found")
             async with (
                 RawServer([moved], tls=serving(ca.issue_cert("a.test"))) as server,
-                invented_names(ssl=client_ssl) as connector,
-                angelia.ClientSession(connector=connector) as session,
+                angelia.ClientSession(connector=invented_names(ssl=client_ssl)) as session,
             ):
                 asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
                 with pytest.raises(angelia.ClientConnectorCertificateError):

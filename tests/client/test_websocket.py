@@ -145,8 +145,7 @@ class TestHandshake:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         async with (
             RawServer(ws_script(echo), tls=server_ssl) as server,
-            invented_names(ssl=client_ssl) as connector,
-            angelia.ClientSession(connector=connector) as session,
+            angelia.ClientSession(connector=invented_names(ssl=client_ssl)) as session,
         ):
             url = at(server, "elsewhere.test").with_scheme("wss")
             with pytest.raises(angelia.ClientConnectorCertificateError):

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import pytest
 import trustme
 
 from angelia.net.addresses import ResolveResult
@@ -132,6 +133,27 @@ class Names(AbstractResolver):
 
     async def close(self) -> None:
         self.closed += 1
+
+
+async def cancel_at_every_turn(dial: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    """Dial, and cancel that in the first turn of the loop, then in the second, until it is through.
+
+    What is left open, whoever watches finds out.
+    """
+    for turns in range(500):
+        task = asyncio.ensure_future(dial())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        try:
+            transport, _ = await task
+        except asyncio.CancelledError:
+            continue
+        except OSError as error:
+            pytest.fail(f"a cancellation became {error!r}")
+        transport.abort()
+        return
+    pytest.fail("the dial never came to its end")
 
 
 @asynccontextmanager

@@ -35,6 +35,7 @@ from dial_kit import (
     Client,
     Names,
     Run,
+    cancel_at_every_turn,
     dialling,
     greeter,
     settled,
@@ -689,19 +690,7 @@ class TestTLS:
                 dialling(resolver=names, use_dns_cache=False) as dialer,
             ):
                 key = ConnectionKey("target.test", port, True, certificates.client)
-                for turns in range(200):
-                    task = asyncio.ensure_future(dialer.dial(key, Client))
-                    for _ in range(turns):
-                        await asyncio.sleep(0)
-                    task.cancel()
-                    try:
-                        transport, _ = await task
-                    except asyncio.CancelledError:
-                        continue
-                    transport.abort()
-                    break
-                else:
-                    pytest.fail("the dial never came to its end")
+                await cancel_at_every_turn(lambda: dialer.dial(key, Client))
 
         run(main())
 

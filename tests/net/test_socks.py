@@ -17,14 +17,23 @@ from angelia.core.auth import BasicAuth
 from angelia.errors import (
     ClientConnectorCertificateError,
     ClientConnectorDNSError,
-    ClientConnectorError,
     ClientProxyConnectionError,
     ConnectionTimeoutError,
     InvalidURL,
 )
 from angelia.net.connection_key import ConnectionKey
 from angelia.net.timings import DialTimings
-from dial_kit import Certificates, Client, Names, Run, dialling, greeter, settled, use
+from dial_kit import (
+    Certificates,
+    Client,
+    Names,
+    Run,
+    cancel_at_every_turn,
+    dialling,
+    greeter,
+    settled,
+    use,
+)
 
 
 class Socks:
@@ -407,21 +416,7 @@ class TestFailures:
                 key = ConnectionKey(
                     "target.test", 443, True, certificates.client, proxy.url("socks5h")
                 )
-                for turns in range(500):
-                    task = asyncio.ensure_future(dialer.dial(key, Client))
-                    for _ in range(turns):
-                        await asyncio.sleep(0)
-                    task.cancel()
-                    try:
-                        transport, _ = await task
-                    except asyncio.CancelledError:
-                        continue
-                    except ClientConnectorError as error:
-                        pytest.fail(f"a cancellation became {error!r}")
-                    transport.abort()
-                    break
-                else:
-                    pytest.fail("the dial never came to its end")
+                await cancel_at_every_turn(lambda: dialer.dial(key, Client))
 
         run(main())
 

@@ -25,7 +25,17 @@ from angelia.net.connection_key import ConnectionKey
 from angelia.net.timings import DialTimings
 from angelia.net.tls import Fingerprint
 from angelia.net.tunnel import Tunnel, authority, connect_head, open_tunnel, proxy_url
-from dial_kit import Certificates, Client, Names, Run, dialling, greeter, settled, use
+from dial_kit import (
+    Certificates,
+    Client,
+    Names,
+    Run,
+    cancel_at_every_turn,
+    dialling,
+    greeter,
+    settled,
+    use,
+)
 
 OK = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
@@ -559,18 +569,6 @@ class TestWaiting:
                 dialling(proxy_ssl=certificates.client) as dialer,
             ):
                 key = key_for(port, certificates, proxy.url(scheme))
-                for turns in range(500):
-                    task = asyncio.ensure_future(dialer.dial(key, Client))
-                    for _ in range(turns):
-                        await asyncio.sleep(0)
-                    task.cancel()
-                    try:
-                        transport, _ = await task
-                    except asyncio.CancelledError:
-                        continue
-                    transport.abort()
-                    break
-                else:
-                    pytest.fail("the dial never came to its end")
+                await cancel_at_every_turn(lambda: dialer.dial(key, Client))
 
         run(main())

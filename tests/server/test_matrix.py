@@ -118,59 +118,38 @@ async def accepted(server: Server, variant: Accepted, *, pieces: bool = False) -
         assert await wire.closed(), variant.wire
 
 
-@pytest.mark.usefixtures("loop_kind")
-class TestWhole:
-    """In one write, alone and in front of a canary."""
+# Where the octets are cut is no matter of the event loop.
+@pytest.mark.parametrize(
+    ("loop_kind", "pieces"),
+    [("stock", False), ("uvloop", False), ("stock", True)],
+    indirect=["loop_kind"],
+    ids=["stock-whole", "uvloop-whole", "stock-pieces"],
+)
+class TestVariants:
+    """In one write and in pieces, alone and in front of a canary."""
 
     @pytest.mark.parametrize("group", REFUSED)
-    async def test_refused(self, group: str) -> None:
+    async def test_refused(self, group: str, loop_kind: str, pieces: bool) -> None:
         """One answer that says what is wrong, and the end."""
         seen = Seen()
         async with serving(seen.read) as server:
             for variant in REFUSED[group]:
-                await refused(server, seen, variant)
+                await refused(server, seen, variant, pieces=pieces)
 
     @pytest.mark.parametrize("group", IN_CONTENT)
-    async def test_unread(self, group: str) -> None:
+    async def test_unread(self, group: str, loop_kind: str, pieces: bool) -> None:
         """Broken content that nobody reads ends the connection all the same."""
         seen = Seen()
         async with serving(seen.ignore) as server:
             for variant in IN_CONTENT[group]:
-                await ignored(server, seen, variant)
+                await ignored(server, seen, variant, pieces=pieces)
 
     @pytest.mark.parametrize("group", ACCEPTED)
-    async def test_accepted(self, group: str) -> None:
+    async def test_accepted(self, group: str, loop_kind: str, pieces: bool) -> None:
         """This request, and nothing else."""
         async with serving(Seen().read) as server:
             for variant in ACCEPTED[group]:
-                await accepted(server, variant)
-
-
-class TestPieces:
-    """Octet by octet."""
-
-    @pytest.mark.parametrize("group", REFUSED)
-    async def test_refused(self, group: str) -> None:
-        """One answer that says what is wrong, and the end."""
-        seen = Seen()
-        async with serving(seen.read) as server:
-            for variant in REFUSED[group]:
-                await refused(server, seen, variant, pieces=True)
-
-    @pytest.mark.parametrize("group", IN_CONTENT)
-    async def test_unread(self, group: str) -> None:
-        """Broken content that nobody reads ends the connection all the same."""
-        seen = Seen()
-        async with serving(seen.ignore) as server:
-            for variant in IN_CONTENT[group]:
-                await ignored(server, seen, variant, pieces=True)
-
-    @pytest.mark.parametrize("group", ACCEPTED)
-    async def test_accepted(self, group: str) -> None:
-        """This request, and nothing else."""
-        async with serving(Seen().read) as server:
-            for variant in ACCEPTED[group]:
-                await accepted(server, variant, pieces=True)
+                await accepted(server, variant, pieces=pieces)
 
 
 @pytest.mark.usefixtures("loop_kind")
