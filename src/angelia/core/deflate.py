@@ -56,9 +56,9 @@ class MessageInflater:
         decoded: list[bytes] = []
         backend = zlib_backend()
         while True:
-            if self._object is None:
-                self._object = backend.decompressobj(wbits=self._wbits)
             stream = self._object
+            if stream is None:
+                stream = self._object = backend.decompressobj(wbits=self._wbits)
             try:
                 # A maximum of 0 would mean none.
                 piece = stream.decompress(data, min(limit, sys.maxsize - 1) + 1)

@@ -199,7 +199,6 @@ class WSConnection:
         "_autoping",
         "_carry",
         "_decode_text",
-        "_deflater",
         "_fragment_deflater",
         "_fragmented",
         "_incoming",
@@ -217,6 +216,7 @@ class WSConnection:
         "close_code",
         "close_reason",
         "deflate",
+        "deflater",
         "max_msg_size",
         "pending",
         "plain",
@@ -266,7 +266,8 @@ class WSConnection:
         # Octets of compressed messages that the current call has made.
         self._inflated = 0
         self._inflater: MessageInflater | None = None
-        self._deflater: MessageDeflater | None = None
+        self.deflater: MessageDeflater | None = None
+        """The one compressor of this side, or None where nothing is to be compressed."""
         if deflate is not None:
             self._begin_deflate(deflate, level)
         # While a message is sent in fragments; and with what its rest is compressed, if it is.
@@ -281,18 +282,13 @@ class WSConnection:
         self._inflater = MessageInflater(theirs.window_bits, takeover=theirs.takeover)
         # A window too small for zlib: our messages go out uncompressed, which RFC 7692 §6 allows.
         if ours.window_bits >= MIN_DEFLATE_WINDOW_BITS:
-            self._deflater = MessageDeflater(ours.window_bits, takeover=ours.takeover, level=level)
+            self.deflater = MessageDeflater(ours.window_bits, takeover=ours.takeover, level=level)
 
     def __repr__(self) -> str:
         code = "" if self.close_code is None else f" {self.close_code}"
         return f"<{type(self).__name__} {self.role.value} {self.state.value}{code}>"
 
     # --- questions -----------------------------------------------------------------------------
-
-    @property
-    def deflater(self) -> MessageDeflater | None:
-        """The one compressor of this side, or None where nothing is to be compressed."""
-        return self._deflater
 
     @property
     def has_output(self) -> bool:
@@ -378,7 +374,7 @@ class WSConnection:
         """A whole frame."""
         opcode = OPCODES[first & 0x0F]
         rsv1 = first & RSV1 != 0
-        if rsv1:
+        if rsv1 and (self._inflater is None or opcode is Opcode.CONTINUATION):
             self._check_rsv1(opcode)
         if opcode & 0x08:
             self._receive_control(opcode, content, messages)
@@ -539,24 +535,24 @@ class WSConnection:
 
     # --- sending -------------------------------------------------------------------------------
 
-    def frame_message(self, first: int, data: str | Buffer) -> Buffer | None:
+    def frame_message(
+        self, first: int, data: str | Buffer, compress: int | None = None
+    ) -> Buffer | None:
         """The frame of a message that `first`, WHOLE_TEXT or WHOLE_BINARY, begins.
 
-        It has to be written at once. None, and nothing has happened, where it is not a frame as it
-        is that comes next: then `send_text` and `send_binary` know what to do.
+        It has to be written at once. None, and nothing has happened, where it is not one frame that
+        comes next: then `send_text` and `send_binary` know what to do. Else as they.
         """
-        if (
-            self._outbox
-            or self.state is not _OPEN
-            or self._deflater is not None
-            or self._fragmented
-        ):
+        if self._outbox or self.state is not _OPEN or self._fragmented:
+            return None
+        if self.deflater is not None and (compress is None or compress):
+            data = self.deflater.deflate(as_octets(data))
+            first |= RSV1
+        elif not self._masks and type(data) is bytes and len(data) >= UNCOPIED_SIZE:
             return None
         if self._masks:
             keys = self._keys
             return serialize_frame(first, data, keys.pop() if keys else self._draw_keys())
-        if type(data) is bytes and len(data) >= UNCOPIED_SIZE:
-            return None
         return serialize_frame(first, data, None)
 
     def send_text(self, text: str | Buffer, compress: int | None = None) -> None:
@@ -578,8 +574,8 @@ class WSConnection:
             self._step(_Action.SEND)
         if self._fragmented:
             raise LocalProtocolError("no message can begin within a fragmented one")
-        if self._deflater is not None and (compress is None or compress):
-            data = self._deflater.deflate(as_octets(data))
+        if self.deflater is not None and (compress is None or compress):
+            data = self.deflater.deflate(as_octets(data))
             first |= RSV1
         self._put(first, data)
 
@@ -588,7 +584,7 @@ class WSConnection:
 
         What was deflated has to be sent, or the deflater reset: the peer could not follow.
         """
-        if opcode not in (Opcode.TEXT, Opcode.BINARY) or self._deflater is None:
+        if opcode not in (Opcode.TEXT, Opcode.BINARY) or self.deflater is None:
             raise LocalProtocolError(f"{opcode.name} cannot be sent deflated on {self!r}")
         self.send_message(FIN | RSV1 | opcode, data, False)
 
@@ -617,7 +613,7 @@ class WSConnection:
         self._step(_Action.SEND)
         if self._fragmented:
             raise LocalProtocolError("no message can begin within a fragmented one")
-        deflater = self._deflater if compress is None or compress else None
+        deflater = self.deflater if compress is None or compress else None
         if deflater is None:
             self._put(opcode, data)
         else:

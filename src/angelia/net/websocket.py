@@ -334,18 +334,17 @@ class WebSocket:
             if core.pending:
                 self._refill()
             return
-        if not messages:
-            return
-        self._messages_received += len(messages)
         waiter = self._waiter
         if waiter is not None and len(messages) == 1 and not waiter.done():
             # The usual case: past the queue.
+            self._messages_received += 1
             self._waiter = None
             waiter.set_result(messages[0])
-            return
-        self._messages.extend(messages)
-        self._size += sum(map(getsizeof, map(_data, messages))) + MESSAGE_COST * len(messages)
-        self._queued()
+        elif messages:
+            self._messages_received += len(messages)
+            self._messages.extend(messages)
+            self._size += sum(map(getsizeof, map(_data, messages))) + MESSAGE_COST * len(messages)
+            self._queued()
 
     def feed_eof(self) -> None:
         """The peer has ended the connection."""
@@ -603,20 +602,22 @@ class WebSocket:
         ClientConnectionResetError on a WebSocket that is closing or closed.
         """
         core = self._core
-        frame = core.frame_message(first, data)
+        deflater = core.deflater
+        if deflater is not None and (self._deflating or wants_thread(data, compress)):
+            if not self.sending:
+                raise _closing()
+            if self._deflating is None:
+                self._deflating = SendQueue(deflater, self._send_queued, loop=self._loop)
+            opcode = Opcode.TEXT if first == WHOLE_TEXT else Opcode.BINARY
+            self._deflating.add(opcode, data, compress)
+            return True
+        frame = core.frame_message(first, data, compress)
         if frame is not None:
             self._messages_sent += 1
             self._octets_sent += len(frame)
             return self._carrier.send(frame)
         if not self.sending:
             raise _closing()
-        deflater = core.deflater
-        if deflater is not None and (self._deflating or wants_thread(data, compress)):
-            if self._deflating is None:
-                self._deflating = SendQueue(deflater, self._send_queued, loop=self._loop)
-            opcode = Opcode.TEXT if first == WHOLE_TEXT else Opcode.BINARY
-            self._deflating.add(opcode, data, compress)
-            return True
         core.send_message(first, data, compress)
         self._messages_sent += 1
         return self._flush()
