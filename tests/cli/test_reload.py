@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from angelia.cli import reload
-from angelia.cli.reload import changed, snapshot
+from angelia.cli.reload import changed, end_process, snapshot
 from cli.serve_kit import Program, get
 
 MODULE = """
@@ -91,3 +93,23 @@ def test_reload(tmp_path: Path) -> None:
         program.process.send_signal(signal.SIGTERM)
         assert program.rest() == ""
         assert program.process.wait() == 0
+
+
+STUBBORN = """
+import signal, threading
+signal.signal(signal.SIGTERM, lambda *_: None)
+print("ready", flush=True)
+while True:
+    threading.Event().wait()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_process_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that goes on when it was asked to end, and asked again, is killed."""
+    monkeypatch.setattr(reload, "PATIENCE", 0.05)
+    with subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        end_process(process)
+        assert process.returncode == -signal.SIGKILL

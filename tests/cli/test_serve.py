@@ -272,6 +272,40 @@ def test_application_that_hangs(project: Path) -> None:
         assert "goes on after its end, for <Request GET '/hang'>\n" in program.rest()
 
 
+ENDLESS = """
+import asyncio
+
+async def app(scope, receive, send):
+    await receive()
+    print("starting", flush=True)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        print("cancelled", flush=True)
+"""
+
+
+def test_stopped_at_the_start(project: Path) -> None:
+    """A signal while the application starts ends that, and the program with 0."""
+    (project / "endless.py").write_text(ENDLESS)
+    with Program("endless:app", "--port", "0", stdout=subprocess.PIPE) as program:
+        assert program.process.stdout is not None
+        assert program.process.stdout.readline() == "starting\n"
+        program.process.terminate()
+        assert program.process.stdout.readline() == "cancelled\n"
+        assert program.process.wait() == 0
+        assert program.rest() == ""
+
+
+def test_without_uvloop(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Where uvloop is missing asyncio's loop serves, unless uvloop was asked for."""
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert Served("shop:handler").code == 0
+    assert "(handler, asyncio)" in capfd.readouterr().err
+    assert main(["serve", "shop:handler", "--loop", "uvloop"]) == 2
+    assert capfd.readouterr().err == "angelia: uvloop is not installed (pip install uvloop)\n"
+
+
 def test_unix_socket(project: Path) -> None:
     """The file of a Unix socket is there while it is served; a stale one is replaced."""
     with socket.socket(socket.AF_UNIX) as stale:

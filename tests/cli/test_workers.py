@@ -80,6 +80,13 @@ def test_what_cannot_be_loaded(project: Path) -> None:
         assert "angelia: 'shop' has no 'nothing'\n" in program.rest()
 
 
+def test_what_cannot_be_hosted(project: Path) -> None:
+    """An option that is not for the application is said, as without workers."""
+    with Program("shop:handler", *WORKERS, "--threads", "2", cwd=project) as program:
+        assert program.process.wait() == 2
+        assert "angelia: --threads is for WSGI applications" in program.rest()
+
+
 def test_without_gunicorn(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,6 +71,16 @@ class TestMockedRequest:
         assert response.ended
         assert response.body_length
 
+    async def test_whole_answer(self) -> None:
+        """So can one that prepares an answer whose content is at hand."""
+        request = make_mocked_request("GET", "/", remote="192.0.2.1")
+        assert request.remote == "192.0.2.1"
+        response = angelia.Response(text="hello")
+        await response.prepare(request)
+        await response.write_eof()
+        assert response.ended
+        assert response.body_length == 5
+
 
 class TestMakeResponse:
     """`make_response`."""

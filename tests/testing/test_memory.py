@@ -105,3 +105,76 @@ class TestMemoryTransport:
         near.write(b"x")
         await _turns()
         assert client.events == ["made", ("lost", ConnectionResetError)]
+
+    async def test_half_close_of_others(self) -> None:
+        """Where the kind of connection knows no half of an end, asking for one is an error."""
+        client, server = Recorder(), Recorder()
+        near, _ = MemoryTransport.connect(
+            asyncio.get_running_loop(), client, server, half_close=False
+        )
+        assert not near.can_write_eof()
+        with pytest.raises(NotImplementedError):
+            near.write_eof()
+        near.close()
+        await _turns()
+
+    async def test_questions(self) -> None:
+        """It tells what a transport tells."""
+        client, _, near, far = _pair()
+        assert near.is_reading()
+        near.pause_reading()
+        assert not near.is_reading()
+        near.resume_reading()
+        assert near.get_protocol() is client
+        with pytest.raises(TypeError):
+            near.set_protocol(asyncio.BaseProtocol())
+        assert not near.is_closing()
+        near.close()
+        assert near.is_closing()
+        assert not near.is_reading()
+        far.close()
+        await _turns()
+
+    async def test_other_protocol(self) -> None:
+        """What comes after a change of protocols is the new one's."""
+        _, server, near, far = _pair()
+        other = Recorder()
+        far.set_protocol(other)
+        near.write(b"abc")
+        near.close()
+        await _turns()
+        assert server.events == ["made"]
+        assert other.events == [b"abc", "eof", ("lost", type(None))]
+
+    async def test_limits(self) -> None:
+        """The marks around which a writer waits can be set, one from the other too."""
+        client, _, near, far = _pair()
+        for arguments, limits in (
+            ({"high": 8}, (2, 8)),
+            ({"low": 3}, (3, 12)),
+            ({}, (HIGH_WATER // 4, HIGH_WATER)),
+            ({"high": 8, "low": 4}, (4, 8)),
+        ):
+            near.set_write_buffer_limits(**arguments)
+            assert far.get_write_buffer_limits()[0] == limits[0]
+            assert near.get_write_buffer_limits()[1] == limits[1]
+        with pytest.raises(ValueError, match="must be >= low"):
+            near.set_write_buffer_limits(high=1, low=2)
+        far.pause_reading()
+        near.write(bytes(9))
+        assert client.events == ["made", "pause"]
+        near.close()
+        far.abort()
+        await _turns()
+
+    async def test_abort_while_the_other_waits(self) -> None:
+        """Who waits for a reader that has gone does so no longer."""
+        client, _, near, far = _pair()
+        near.set_write_buffer_limits(high=0)
+        far.pause_reading()
+        near.write(b"x")
+        far.abort()
+        await _turns()
+        assert client.events[:3] == ["made", "pause", "resume"]
+        near.close()
+        await _turns()

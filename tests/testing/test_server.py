@@ -39,6 +39,8 @@ class TestTestServer:
         """On an IPv6 address, whose URLs have it in brackets."""
         async with TestClient(TestServer(hello, host=ipv6)) as client:
             assert client.host == "::1"
+            assert repr(client).startswith("<TestClient <TestServer ")
+            assert isinstance(client.server, TestServer)
             assert str(client.make_url("/a")) == f"http://[::1]:{client.port}/a"
             async with client.get("/a") as response:
                 assert await response.text() == "GET /a"
@@ -157,6 +159,25 @@ class TestRawServer:
             with pytest.raises(angelia.ClientResponseError):
                 await session.get(server.make_url("/"))
             assert server.accepted == 1
+
+    async def test_client_has_gone(self) -> None:
+        """A script whose client goes in the middle ends, and that is no error."""
+        left = asyncio.Event()
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                await reader.readexactly(1000)
+            finally:
+                left.set()
+
+        server = RawServer(script)
+        assert server.port is None
+        async with server:
+            _, writer = await asyncio.open_connection(server.host, server.port)
+            writer.write(b"x")
+            writer.close()
+            await writer.wait_closed()
+            await left.wait()
 
     async def test_closed_under_way(self) -> None:
         """Its end is the end of its scripts."""

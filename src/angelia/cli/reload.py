@@ -89,6 +89,16 @@ def serve_again(
         return _Supervisor(arguments, listening, output, environ).run()
 
 
+def end_process(process: subprocess.Popen[bytes]) -> None:
+    """End the process: gracefully, then at once, then for certain."""
+    for end in (process.terminate, process.terminate, process.kill):
+        end()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+            return
+    process.wait()
+
+
 class _Supervisor:
     __slots__ = ("_arguments", "_environ", "_listening", "_output", "_process", "_stopped")
 
@@ -121,7 +131,7 @@ class _Supervisor:
                     return _exit_code(process.returncode)
                 name = os.path.relpath(path, root)
                 self._output.note(escaped_line(f"angelia: {name} has changed, starting again"))
-                self._end(process)
+                end_process(process)
 
     def _is_stopped(self) -> bool:
         # A signal changes it at any time.
@@ -160,15 +170,6 @@ class _Supervisor:
                     return None
             if not self._is_stopped() and (path := changed(before, snapshot(root))) is not None:
                 return path
-
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """End the process: gracefully, then at once, then for certain."""
-        for end in (process.terminate, process.terminate, process.kill):
-            end()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(PATIENCE)
-                return
-        process.wait()
 
     @contextlib.contextmanager
     def _handled_signals(self) -> Iterator[None]:
