@@ -22,6 +22,7 @@ import pytest
 import angelia
 from angelia.abc import AbstractResolver, ResolveResult
 from peers.raw import RawServer, read_head, response
+from turns import turns
 
 pytestmark = pytest.mark.usefixtures("loop_kind")
 
@@ -38,11 +39,6 @@ WHOLE = -1
 LIMITS = angelia.ClientTimeout(
     total=1000, connect=1000, sock_connect=1000, sock_read=1000, pool=1000
 )
-
-
-async def turns(count: int) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 def open_files() -> set[str]:

@@ -18,16 +18,12 @@ import pytest
 
 import angelia
 from peers.raw import RawServer, read_head, read_request, response
+from turns import turns
 
 OK = response(b"ok")
 
 # Longer than the test may take: what waits so long fails it.
 FOR_EVER = 3600
-
-
-async def turns(count: int) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 def sockets() -> set[str]:

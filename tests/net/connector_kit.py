@@ -9,6 +9,7 @@ from typing import Any
 
 from angelia.net.connection_key import ConnectionKey
 from angelia.net.connector import BaseConnector
+from turns import turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +81,6 @@ class Clock:
         """Let so much time pass, and run what is due then."""
         self._now += seconds
         await turns(5)
-
-
-async def turns(count: int) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

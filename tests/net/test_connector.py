@@ -27,10 +27,10 @@ from connector_kit import (
     defaults,
     figures,
     hold,
-    turns,
 )
 from dial_kit import settled, silent_address
 from peers.raw import RawServer
+from turns import turns
 
 both_loops = pytest.mark.usefixtures("loop_kind")
 

@@ -28,8 +28,9 @@ from angelia.net.handshakes import (
 )
 from angelia.net.timings import DialTimings
 from angelia.net.tls import Fingerprint
-from connector_kit import Clock, turns
+from connector_kit import Clock
 from dial_kit import Certificates, Client, Run, dialling, greeter
+from turns import turns
 
 KEY = ConnectionKey("target.test", 443, True)
 

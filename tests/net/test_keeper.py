@@ -28,10 +28,10 @@ from connector_kit import (
     deaf,
     figures,
     hold,
-    turns,
 )
 from dial_kit import Certificates, Names, settled, silent_address
 from peers.raw import RawServer
+from turns import turns
 
 both_loops = pytest.mark.usefixtures("loop_kind")
 

@@ -15,6 +15,7 @@ from angelia.errors import ClientConnectionError
 from angelia.net.addresses import ResolveResult
 from angelia.net.lookup import HostCache, HostLookup
 from angelia.net.resolver import AbstractResolver
+from turns import turns
 
 
 def results(*hosts: str) -> list[ResolveResult]:
@@ -173,11 +174,6 @@ class Trace:
 
     async def send_dns_resolvehost_end(self, host: str) -> None:
         await self._note("end")
-
-
-async def turns(count: int = 20) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

@@ -18,6 +18,7 @@ from angelia.core.ws_frames import Opcode
 from angelia.core.ws_messages import WSMessage, WSMsgType
 from angelia.errors import ClientConnectionResetError
 from angelia.net.websocket_queue import THREAD_SIZE
+from turns import turns
 from websocket_kit import CLOSE, TEXT, End, Face, frame, types
 
 DEFLATE = PerMessageDeflate()
@@ -57,11 +58,6 @@ class Sender:
         """Let one thread come to its end, and everybody hear of it."""
         self.end.clock.run_thread()
         await turns()
-
-
-async def turns() -> None:
-    for _ in range(6):
-        await asyncio.sleep(0)
 
 
 async def fails(task: asyncio.Task[None]) -> None:

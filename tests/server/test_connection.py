@@ -20,6 +20,7 @@ from angelia.server.response import Response
 from angelia.server.server import Server
 from angelia.server.stream_response import StreamResponse
 from server.kit import GET, LAST, ask, connected, echo, hello, post, serving
+from turns import turns
 
 pytestmark = [pytest.mark.usefixtures("loop_kind"), pytest.mark.deadline(15)]
 
@@ -653,11 +654,6 @@ class FakeTransport(asyncio.Transport):
         """Nothing comes by itself."""
 
     resume_reading = pause_reading
-
-
-async def turns() -> None:
-    for _ in range(30):
-        await asyncio.sleep(0)
 
 
 class TestTurns:

@@ -29,6 +29,7 @@ from angelia.server.response import Response
 from angelia.server.server import Server
 from angelia.server.stream_response import StreamResponse
 from server.kit import GET, Wire, ask, connected, echo, hello, post, serving
+from turns import turns
 
 pytestmark = [pytest.mark.usefixtures("loop_kind"), pytest.mark.deadline(20)]
 
@@ -202,12 +203,6 @@ class TestSlowClients:
                         await asyncio.sleep(0)
                     later += 1.0
                 assert (await wire.answer()).status == 408
-
-
-async def turns(number: int = 10) -> None:
-    """Let the loop have some turns."""
-    for _ in range(number):
-        await asyncio.sleep(0)
 
 
 class TestSlowReaders:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from angelia.server.tasks import HandlerTasks, KeptTasks, handler_tasks
+from turns import turns
 
 Handling = Coroutine[Any, Any, None]
 
@@ -27,11 +28,6 @@ async def ready() -> HandlerTasks:
     await begin(tasks, nothing())
     await turns()
     return tasks
-
-
-async def turns() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 async def nothing() -> None:
