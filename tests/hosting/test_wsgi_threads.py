@@ -62,6 +62,43 @@ async def test_as_many_as_needed() -> None:
         assert not thread.is_alive()
 
 
+async def test_one_wakes_the_next() -> None:
+    """Calls of one turn all begin, also those behind one that waits, in threads that were idle."""
+    threads: CallThreads[Waiting] = CallThreads(3)
+    for _ in range(3):
+        calls = [Waiting() for _ in range(3)]
+        for call in calls:
+            threads.submit(call)
+        assert len({await begun(call) for call in calls}) == 3
+        for call in calls:
+            call.gate.set()
+        await threads._wait(PATIENCE)
+    await threads.close(PATIENCE)
+
+
+class Short:
+    """A call that ends at once."""
+
+    def __init__(self, done: list[int], number: int) -> None:
+        self.done, self.number = done, number
+
+    def run(self) -> None:
+        self.done.append(self.number)
+
+
+@pytest.mark.parametrize("size", [1, 2, 8])
+async def test_many(size: int) -> None:
+    """None of many short calls is left over, however they fall into turns."""
+    threads: CallThreads[Short] = CallThreads(size)
+    done: list[int] = []
+    for number in range(3000):
+        threads.submit(Short(done, number))
+        if not number % 7 or number % 11 < 3:
+            await asyncio.sleep(0)
+    assert await threads.close(PATIENCE) == ()
+    assert sorted(done) == list(range(3000))
+
+
 async def test_context() -> None:
     """Each call has the context of who submits it, and what it changes is its own."""
     threads: CallThreads[Waiting] = CallThreads(1)
