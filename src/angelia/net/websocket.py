@@ -1,7 +1,7 @@
 """WebSocket: messages to await and to send, over whatever the opening handshake ran on.
 
 Owns, for both roles: what was received and not read yet, with its bound; who waits for a message;
-the heartbeat; the closing handshake with its time limit; when the connection ends. The protocol is
+the closing handshake with its time limit; when the connection ends. The protocol is
 `core.ws`'s. Knows nothing of requests, sessions or handlers, and not what carries it: see
 `Carrier`.
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections import deque
 from operator import itemgetter
 from sys import getsizeof
@@ -37,6 +36,7 @@ from angelia.errors import (
     ServerTimeoutError,
     WebSocketError,
 )
+from angelia.net.websocket_pings import Heartbeat, Latency
 from angelia.net.websocket_queue import SendQueue, wants_thread
 
 __all__ = (
@@ -189,8 +189,8 @@ class WebSocket:
         "_eof",
         "_exception",
         "_flusher",
-        "_heard_before",
         "_heartbeat",
+        "_latency",
         "_linger",
         "_loop",
         "_messages",
@@ -203,13 +203,10 @@ class WebSocket:
         "_over_waiter",
         "_parting",
         "_paused",
-        "_pinged",
         "_size",
-        "_timer",
         "_waiter",
         "closed",
         "deflate",
-        "latency",
     )
 
     def __init__(
@@ -242,13 +239,10 @@ class WebSocket:
         self.deflate = deflate
         self.closed = False
         """Whether `close` was called, or the end has been read."""
-        self.latency: float | None = None
-        """Seconds from the last Ping that was answered to its Pong."""
+        self._latency = Latency()
         self._messages: deque[WSMessage] = deque()
         self._messages_sent = self._messages_received = 0
         self._octets_sent = self._octets_received = 0
-        # What the last Ping that waits for its Pong said, and when it was sent.
-        self._pinged: tuple[bytes, float] | None = None
         self._size = 0
         self._paused = False
         # Of whoever waits for a message: gets it, or None where there is something to look at. Not
@@ -265,12 +259,11 @@ class WebSocket:
         self._over_waiter: asyncio.Future[None] | None = None
         self._flusher: asyncio.Task[None] | None = None
         self._linger: asyncio.TimerHandle | None = None
-        self._heartbeat = options.heartbeat or 0.0
-        # When octets had come last as the Ping was sent whose Pong is waited for.
-        self._heard_before: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        if self._heartbeat:
-            self._timer = loop.call_later(self._heartbeat, self._beat)
+        self._heartbeat: Heartbeat | None = None
+        if options.heartbeat:
+            self._heartbeat = Heartbeat(
+                options.heartbeat, self._heard_at, self._ping, self._pong_missing, loop=loop
+            )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._core!r} unread={len(self._messages)}>"
@@ -306,6 +299,11 @@ class WebSocket:
     def over(self) -> bool:
         """Whether the connection has ended, or is being closed by the event loop."""
         return self._over
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds from the last Ping that was answered to its Pong."""
+        return self._latency.seconds
 
     def stats(self) -> WSStats:
         """What went over it so far."""
@@ -400,18 +398,11 @@ class WebSocket:
     def _take_control(self, message: WSMessage) -> bool:
         """Look at what is no data; True where it is for whoever receives."""
         if message.type is WSMsgType.PONG:
-            self._receive_pong(message.data)
+            self._latency.pong_received(message.data)
             return not self._options.autoping
         if message.type is WSMsgType.ERROR:
             self._exception = message.data
         return True
-
-    def _receive_pong(self, data: bytes) -> None:
-        pinged = self._pinged
-        # RFC 6455 §5.5.3: a Pong says what its Ping said; one that nobody asked for means nothing.
-        if pinged is not None and data == pinged[0]:
-            self.latency = time.perf_counter() - pinged[1]
-            self._pinged = None
 
     def _refill(self) -> None:
         """Look at what waits in the core, while there is room for what it makes."""
@@ -481,12 +472,6 @@ class WebSocket:
             return self._carrier.writing_paused
         self._octets_sent += sum(map(len, buffers))
         return self._carrier.send_all(buffers)
-
-    def _remember_ping(self, data: bytes) -> None:
-        """A Ping goes out: the peer need only answer the last one (RFC 6455 §5.5.3)."""
-        # Two that say the same cannot be told apart: the Pong that comes is the first one's.
-        if self._pinged is None or self._pinged[0] != data:
-            self._pinged = (data, time.perf_counter())
 
     def _flush_answers(self) -> None:
         """Send what the core answers by itself."""
@@ -654,7 +639,7 @@ class WebSocket:
         except (LocalProtocolError, WebSocketError) as error:
             raise ValueError(str(error)) from error
         if opcode is Opcode.PING:
-            self._remember_ping(octets)
+            self._latency.ping_sent(octets)
         return self._flush()
 
     async def drain(self) -> None:
@@ -668,43 +653,33 @@ class WebSocket:
 
     # --- heartbeat -----------------------------------------------------------------------------
 
-    def _beat(self) -> None:
-        # One timer that looks how long it has been quiet, not one that is moved by each read.
-        now = self._loop.time()
-        heard = now if self._paused else self._carrier.received_at
-        before = self._heard_before
-        # Compared with what was heard before the Ping and not with its own time: uvloop's clock
-        # has milliseconds, and a Pong may come within the same one.
-        if before is not None and heard <= before:
-            self._pong_missing()
-            return
-        self._heard_before = None
-        quiet = now - heard
-        if quiet < self._heartbeat:
-            self._timer = self._loop.call_later(self._heartbeat - quiet, self._beat)
-            return
+    def _heard_at(self) -> float:
+        # Nobody can be heard who is not listened to.
+        return self._loop.time() if self._paused else self._carrier.received_at
+
+    def _ping(self) -> bool:
         if self._core.state is not WSState.OPEN:
-            self._timer = None
-            return
+            return False
         self._core.send_ping()
-        self._remember_ping(b"")
+        self._latency.ping_sent(b"")
         try:
             self._flush()
         except ConnectionResetError:
             # Whoever finds that the connection is gone tells us.
-            self._timer = None
-            return
-        self._heard_before = heard
-        # The documented half of the heartbeat.
-        self._timer = self._loop.call_later(self._heartbeat / 2, self._beat)
+            return False
+        return True
 
-    def _pong_missing(self) -> None:
-        text = f"No PONG received after {self._heartbeat / 2:g} seconds"
+    def _pong_missing(self, waited: float) -> None:
+        text = f"No PONG received after {waited:g} seconds"
         error = ServerTimeoutError(text) if self._core.role is Role.CLIENT else TimeoutError(text)
-        self._timer = None
         self._size += getsizeof(error) + MESSAGE_COST
         self._break(error, WSMessage(WSMsgType.ERROR, error, None))
         self._carrier.abort()
+
+    def _stop_heartbeat(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
 
     # --- the end -------------------------------------------------------------------------------
 
@@ -836,11 +811,6 @@ class WebSocket:
         if not self._over:
             self._over_now()
             self._carrier.end(self._closing_time)
-
-    def _stop_heartbeat(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _drop_unsent(self) -> None:
         queue, self._deflating = self._deflating, None
