@@ -8,6 +8,7 @@ import time
 import pytest
 
 from angelia.core.interface import Role
+from angelia.core.ws import WHOLE_BINARY
 from angelia.core.ws_frames import Opcode
 from angelia.core.ws_messages import WSMsgType
 from angelia.errors import ServerTimeoutError
@@ -112,6 +113,30 @@ class TestHeartbeat:
         await end.receive()
         end.clock.advance(10)
         assert types(end.sent()) == [WSMsgType.PING]
+
+    @pytest.mark.parametrize("role", [Role.CLIENT, Role.SERVER])
+    async def test_slow_socket(self, role: Role) -> None:
+        """A peer that takes what was sent is there; one that takes no more of it is not."""
+        end = End(role, heartbeat=10)
+        end.ws.send_message(WHOLE_BINARY, bytes(1000))
+        for end.wire.takes in (100, 500, 900):
+            end.clock.advance(10)
+        assert not end.ws.over
+        end.clock.advance(9)
+        assert not end.ws.over
+        end.clock.advance(10)
+        assert isinstance(end.ws.exception, TimeoutError)
+        assert end.clock.pending == 0
+
+    async def test_sending_is_no_sign(self) -> None:
+        """What the system takes at once tells nothing of the peer."""
+        end = End(heartbeat=10)
+        for _ in range(14):
+            end.clock.advance(1)
+            end.ws.send_message(WHOLE_BINARY, bytes(1000))
+        assert not end.ws.over
+        end.clock.advance(1)
+        assert end.ws.over
 
     async def test_stops(self) -> None:
         """No Ping follows a Close, of whichever side."""

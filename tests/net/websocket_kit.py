@@ -96,11 +96,18 @@ class Wire:
         self.clock = clock
         self.received_at = clock.now
         self.writing_paused = False
+        # So many octets the socket takes of all that is written; None is any number.
+        self.takes: int | None = None
+        self.total = 0
         self.gone = False
         self.has_halves = True
         self.written = bytearray()
         self.calls: list[str] = []
         self.drained = asyncio.Event()
+
+    @property
+    def unsent(self) -> int:
+        return 0 if self.takes is None else max(0, self.total - self.takes)
 
     def send(self, data: Buffer) -> bool:
         return self.send_all([data])
@@ -110,6 +117,7 @@ class Wire:
             raise ConnectionResetError
         for buffer in buffers:
             self.written += buffer
+            self.total += len(buffer)
         return self.writing_paused
 
     async def drain(self) -> None:

@@ -608,7 +608,7 @@ class Exchange:
     def _give_up_connection(self) -> None:
         # What the socket has not taken yet is of no use to anybody; waiting for a peer that does
         # not read it would keep the socket, and the octets, for ever.
-        if self._upload is not None or self.transport.has_unsent:
+        if self._upload is not None or self.transport.unsent:
             self.transport.abort()
         else:
             self.transport.close()

@@ -191,10 +191,10 @@ class Transport(asyncio.Protocol):
         return socket is not None and not socket.is_closing()
 
     @property
-    def has_unsent(self) -> bool:
-        """Whether the event loop holds octets that the socket has not taken."""
+    def unsent(self) -> int:
+        """How many octets the event loop holds that the socket has not taken."""
         socket = self._socket
-        return socket is not None and socket.get_write_buffer_size() > 0
+        return 0 if socket is None else socket.get_write_buffer_size()
 
     @property
     def available_streams(self) -> int:

@@ -38,6 +38,11 @@ class UpgradedExchange:
         """Whether the socket has been given more than it takes at the moment."""
         return self._transport.writing_paused
 
+    @property
+    def unsent(self) -> int:
+        """Octets that the socket has not taken yet."""
+        return self._transport.unsent
+
     async def drain(self) -> None:
         """Wait until the socket takes more; ClientConnectionResetError when it never will."""
         await self._exchange.transport.drain()
@@ -58,7 +63,7 @@ class UpgradedExchange:
         """Close when what was written is out; within `timeout` seconds in any case."""
         transport = self._exchange.transport
         self._exchange.end_unframed()
-        if transport.has_unsent:
+        if transport.unsent:
             self._exchange.loop.call_later(timeout, transport.abort)
 
     def abort(self) -> None:

@@ -85,6 +85,10 @@ class Carrier(Protocol):
     def writing_paused(self) -> bool:
         """Whether the socket has been given more than it takes at the moment."""
 
+    @property
+    def unsent(self) -> int:
+        """Octets that the socket has not taken yet."""
+
     def send(self, data: Buffer) -> bool:
         """Write; True where `drain` should come before more is written.
 
@@ -204,6 +208,7 @@ class WebSocket:
         "_parting",
         "_paused",
         "_size",
+        "_taken",
         "_waiter",
         "closed",
         "deflate",
@@ -259,6 +264,8 @@ class WebSocket:
         self._over_waiter: asyncio.Future[None] | None = None
         self._flusher: asyncio.Task[None] | None = None
         self._linger: asyncio.TimerHandle | None = None
+        # Octets that the socket had taken when the heartbeat looked last, if more waited for it.
+        self._taken: int | None = None
         self._heartbeat: Heartbeat | None = None
         if options.heartbeat:
             self._heartbeat = Heartbeat(
@@ -654,8 +661,18 @@ class WebSocket:
     # --- heartbeat -----------------------------------------------------------------------------
 
     def _heard_at(self) -> float:
-        # Nobody can be heard who is not listened to.
-        return self._loop.time() if self._paused else self._carrier.received_at
+        # Nobody can be heard who is not listened to. And a Ping waits behind what was sent before
+        # it: a peer that takes a large message slowly is there, and cannot answer yet.
+        if self._backlog_moves() or self._paused:
+            return self._loop.time()
+        return self._carrier.received_at
+
+    def _backlog_moves(self) -> bool:
+        """Whether the socket has taken some of what waited for it at the last look."""
+        unsent = self._carrier.unsent
+        taken = self._octets_sent - unsent
+        before, self._taken = self._taken, taken if unsent else None
+        return before is not None and taken > before
 
     def _ping(self) -> bool:
         if self._core.state is not WSState.OPEN:

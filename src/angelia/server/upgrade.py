@@ -85,6 +85,12 @@ class ServerCarrier:
         """Whether the socket has been given more than it takes at the moment."""
         return self._connection.writing_paused
 
+    @property
+    def unsent(self) -> int:
+        """Octets that the socket has not taken yet."""
+        socket = self._connection.socket_transport
+        return 0 if socket is None else socket.get_write_buffer_size()
+
     async def drain(self) -> None:
         """Wait until the socket takes more; ConnectionResetError when it never will."""
         await self._exchange.drain()
