@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import platform
 import socket
 import ssl
 import subprocess
@@ -23,6 +22,7 @@ from angelia.errors import ClientConnectionResetError
 from angelia.net.exchange import Exchange, ExchangeOptions
 from angelia.net.transport import (
     JOIN_SIZE,
+    KEEPS_BLOCKS,
     BufferedTransport,
     Transport,
     WriteBatch,
@@ -137,7 +137,7 @@ class TestWriteBatch:
 
 def test_memory_of_pieces_is_kept() -> None:
     """What pieces of a read's size lay in is there for the next ones: no page is made anew."""
-    if platform.libc_ver()[0] != "glibc" or os.environ.get("LD_PRELOAD"):
+    if not KEEPS_BLOCKS or os.environ.get("LD_PRELOAD"):
         pytest.skip("another allocator")
     # In a process of its own: what the tests before have freed has moved the thresholds.
     script = """
@@ -288,7 +288,15 @@ class TestLife:
             gc.enable()
 
 
-@pytest.mark.usefixtures("loop_kind")
+@pytest.fixture(params=[True, False], ids=["kept", "mapped"])
+def keeps_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the allocator keeps blocks as large as a read: that decides how the loop reads."""
+    keeps: bool = request.param
+    monkeypatch.setattr("angelia.net.transport.KEEPS_BLOCKS", keeps)
+    return keeps
+
+
+@pytest.mark.usefixtures("loop_kind", "keeps_blocks")
 class TestRealSockets:
     async def test_exchanges(self) -> None:
         """Several exchanges, one after the other, on one connection, in any pieces."""
@@ -409,12 +417,13 @@ class TestRealSockets:
             got = await asyncio.gather(*map(get, range(20)))
         assert got == [wire.partition(b"\r\n\r\n")[2] for wire in wires]
 
-    async def test_kind(self, loop_kind: str) -> None:
-        """A buffered transport where that is cheaper: asyncio's own loop, and TLS."""
+    async def test_kind(self, loop_kind: str, keeps_blocks: bool) -> None:
+        """A buffered transport where that is cheaper: TLS, and asyncio's loop without glibc."""
         loop = asyncio.get_running_loop()
         assert transport_class(loop, is_tls=True) is BufferedTransport
         plain: Any = transport_class(loop, is_tls=False)
-        assert plain is (BufferedTransport if loop_kind == "stock" else Transport)
+        mapped = loop_kind == "stock" and not keeps_blocks
+        assert plain is (BufferedTransport if mapped else Transport)
 
 
 async def test_fin_seen_by_the_loop() -> None:

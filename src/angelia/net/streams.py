@@ -637,6 +637,13 @@ class StreamReader:
         """What is buffered, up to `JOIN_SIZE` octets, or the first piece if that is larger."""
         first = self._chunks[0]
         size = len(first) - self._offset
+        if size > JOIN_SIZE and not self._offset:
+            self._chunks.popleft()
+            self._size -= size
+            self._taken += size
+            if self._paused and (self._size < self._low or not self._size):
+                self._resume()
+            return first
         if size == self._size or self._size <= JOIN_SIZE:
             return self._take_all()
         return self._take(max(size, JOIN_SIZE))

@@ -8,6 +8,7 @@ what becomes of the connection, through the one callback `on_change`.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -19,12 +20,14 @@ from angelia.net.connection_key import ConnectionKey
 from angelia.net.timings import DialTimings
 
 __all__ = (
+    "KEEPS_BLOCKS",
     "READ_SIZE",
     "BufferedTransport",
     "ContentReceiver",
     "StreamOwner",
     "Transport",
     "WriteBatch",
+    "reads_into_buffer",
     "transport_class",
     "write_together",
 )
@@ -37,6 +40,16 @@ READ_SIZE: Final = 256 * 1024
 # lie in memory that the kernel makes anew each time, page after page, which takes longer than to
 # read them. After one block of this size was freed, the memory of some dozen pieces is kept.
 KEPT_BLOCK: Final = 2**22
+
+
+def _is_glibc() -> bool:
+    try:
+        return bool(os.confstr("CS_GNU_LIBC_VERSION"))
+    except (AttributeError, ValueError, OSError):
+        return False
+
+
+KEEPS_BLOCKS: Final = _is_glibc()
 
 # CVE-2024-12254: from 3.12.0 on asyncio's own writelines() never paused its protocol, so that a
 # body that was sent faster than its peer took it grew without bound.
@@ -428,8 +441,9 @@ class Transport(asyncio.Protocol):
 class BufferedTransport(Transport, asyncio.BufferedProtocol):
     """A `Transport` that gives the loop a buffer to read into, and takes a copy of what came.
 
-    asyncio's own loop makes a block of 256 KiB for each read of a plain protocol; for short
-    responses most of a request's time goes into that. Its TLS layer, and uvloop's, gain as well.
+    asyncio's own loop makes a block of 256 KiB for each read of a plain protocol; where the
+    allocator maps that anew, most of the time of a short response goes into it. asyncio's TLS
+    layer, and uvloop's, gain wherever they run.
     """
 
     __slots__ = ()
@@ -444,14 +458,18 @@ class BufferedTransport(Transport, asyncio.BufferedProtocol):
         self.data_received(bytes(self.get_buffer(nbytes)[:nbytes]))
 
 
-def transport_class(loop: asyncio.AbstractEventLoop, *, is_tls: bool) -> type[Transport]:
-    """The kind of transport that is cheapest on `loop`.
+def reads_into_buffer(loop: asyncio.AbstractEventLoop, *, is_tls: bool) -> bool:
+    """Whether a protocol that offers a buffer to `loop` is the cheaper kind.
 
-    The shared buffer needs a loop that reads when a socket is ready, not one that is given a buffer
-    to be filled at some later time, as the proactor of Windows is.
+    One buffer for all connections needs a loop that reads when a socket is ready, not one that is
+    given a buffer to be filled at some later time, as the proactor of Windows is.
     """
     if isinstance(loop, asyncio.SelectorEventLoop):
-        return BufferedTransport
-    if is_tls and type(loop).__module__.partition(".")[0] == "uvloop":
-        return BufferedTransport
-    return Transport
+        # Where the blocks that the loop makes are kept, it is one copy less without a buffer.
+        return is_tls or not KEEPS_BLOCKS
+    return is_tls and type(loop).__module__.partition(".")[0] == "uvloop"
+
+
+def transport_class(loop: asyncio.AbstractEventLoop, *, is_tls: bool) -> type[Transport]:
+    """The kind of transport that is cheapest on `loop`."""
+    return BufferedTransport if reads_into_buffer(loop, is_tls=is_tls) else Transport

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from angelia.core.h1_wire import REQUEST_LIMITS, HeadLimits
 from angelia.net.streams import DEFAULT_LIMIT
-from angelia.net.transport import WriteBatch
+from angelia.net.transport import WriteBatch, reads_into_buffer
 from angelia.server.connection import BufferedServerConnection, ServerConnection
 from angelia.server.options import (
     BODY_TIMEOUT,
@@ -215,10 +215,7 @@ class Server:
         loop, options, batch, tasks = self._loop, self._options, self._batch, self._tasks
         scheme = "http" if ssl is None else "https"
         kind = ServerConnection
-        # See net.transport.transport_class.
-        if isinstance(loop, asyncio.SelectorEventLoop) or (
-            ssl is not None and type(loop).__module__.partition(".")[0] == "uvloop"
-        ):
+        if reads_into_buffer(loop, is_tls=ssl is not None):
             kind = BufferedServerConnection
         return lambda: kind(self, options, loop, batch, scheme, tasks)
 
