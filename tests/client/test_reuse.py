@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import io
 import re
 import socket
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 import angelia
+from angelia.net.exchange import Exchange
+from angelia.net.payload import AbstractStreamWriter, JsonPayload
 from angelia.net.transport import Transport
 from dial_kit import settled
 from peers.raw import RawServer, read_request, response
@@ -250,8 +253,12 @@ class TestGivenBack:
             assert session.connector.stats().idle == 1
 
 
-async def test_one_segment() -> None:
-    """Head and small body leave in one write: who reads but once has seen all of the request."""
+async def test_one_segment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Head and small body leave in one write: who reads but once has seen all of the request.
+
+    No task is made for that.
+    """
+    monkeypatch.setattr(Exchange, "start_upload", None)
     loop = asyncio.get_running_loop()
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
@@ -263,6 +270,7 @@ async def test_one_segment() -> None:
             {"method": "POST", "data": "body"},
             {"method": "POST", "json": {"a": 1}},
             {"method": "PUT", "data": {"a": "1"}},
+            {"method": "POST", "data": io.StringIO("body")},
             {"method": "POST", "data": bytes(1000)},
         ]
         async with angelia.ClientSession() as session:
@@ -278,3 +286,22 @@ async def test_one_segment() -> None:
                     assert [len(body)] == [int(length) for length in lengths or [b"0"]]
                     await loop.sock_sendall(peer, response(b"ok", "Connection: close"))
                     assert await (await task).read() == b"ok"
+
+
+class Shouted(JsonPayload):
+    """A body that does not write what it holds."""
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await writer.write(bytes(self._value).upper())
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        await self.write(writer)
+
+
+async def test_derived_body() -> None:
+    """A class of its own writes its body itself."""
+    async with RawServer([response(b"ok")]) as server, angelia.ClientSession() as session:
+        assert await (await session.post(server.url, data=Shouted({"a": "b"}))).read() == b"ok"
+        assert server.requests[0].endswith(b'{"A": "B"}')

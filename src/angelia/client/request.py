@@ -28,7 +28,14 @@ from angelia.net.addresses import check_host
 from angelia.net.connection_key import ConnectionKey
 from angelia.net.exchange import Exchange
 from angelia.net.forms import FormData
-from angelia.net.payload import PAYLOAD_REGISTRY, BytesPayload, Payload
+from angelia.net.payload import (
+    PAYLOAD_REGISTRY,
+    BytesPayload,
+    JsonPayload,
+    Payload,
+    StringIOPayload,
+    StringPayload,
+)
 from angelia.net.tls import SSLArgument
 from angelia.net.upload import UploadTracker
 from angelia.net.writer import ExchangeWriter
@@ -50,6 +57,8 @@ __all__ = (
 
 # A body of known octets up to this size leaves in one write with the head, without a task.
 INLINE_BODY_SIZE: Final = 64 * 1024
+# The kinds of bodies whose value is these octets. Those derived from them may write others.
+_AT_HAND: Final = frozenset({BytesPayload, JsonPayload, StringIOPayload, StringPayload})
 
 # RFC 9110 §10.1.1: a client should not wait for 100 Continue for an indefinite period.
 CONTINUE_TIMEOUT: Final = 30.0
@@ -686,7 +695,7 @@ class ClientRequest:
                 self._upload_tracker.finish()
             return True
         if (
-            type(body) is not BytesPayload
+            type(body) not in _AT_HAND
             or self.compress
             or self.traces
             or self._expect_continue

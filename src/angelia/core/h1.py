@@ -192,9 +192,8 @@ class H1ClientConnection:
         self._upgrade_asked = upgrade_asked
         # Who stands between may tunnel whatever comes after such a request: nothing of ours does,
         # though the server declines.
-        self._close_asked = upgrade_asked or not persistent(
-            version.minor, tokens(special, "connection")
-        )
+        options = tokens(special, "connection") if "connection" in special else []
+        self._close_asked = upgrade_asked or not persistent(version.minor, options)
         self._outbox.append(wire)
         self._outbox += framed
         self._writer = None if end else writer

@@ -138,6 +138,11 @@ def parse_content_length(values: Sequence[str]) -> int:
     return length
 
 
+def _is_plain_length(value: str) -> bool:
+    """Whether it is a number that needs no closer look: the most of them."""
+    return value.isdigit() and value.isascii() and len(value) < MAX_LENGTH_DIGITS
+
+
 class ContentReader(Protocol):
     """Turns octets into `Content` and `End` events.
 
@@ -176,7 +181,7 @@ def response_reader(
         if _is_chunked(_members(special, "transfer-encoding")):
             return ChunkedReader(limits)
     elif value is not None:
-        if type(value) is str and value.isdigit() and value.isascii() and len(value) < 19:
+        if type(value) is str and _is_plain_length(value):
             return SizedReader(int(value))
         values = [value] if isinstance(value, str) else value
         if not limits.lenient and (len(values) > 1 or "," in values[0]):
@@ -207,7 +212,7 @@ def request_reader(special: Special, minor: int, limits: HeadLimits) -> ContentR
     if not isinstance(value, str) or "," in value:
         values = [value] if isinstance(value, str) else value
         raise HeadError(f"more than one Content-Length: {excerpt(', '.join(values))}")
-    length = parse_content_length([value])
+    length = int(value) if _is_plain_length(value) else parse_content_length([value])
     return SizedReader(length) if length else None
 
 
@@ -474,6 +479,8 @@ def framed_writer(special: Special, version: HttpVersion) -> ContentWriter | Non
         return ChunkedWriter()
     if lengths is None:
         return None
+    if type(lengths) is str and _is_plain_length(lengths):
+        return SizedWriter(int(lengths))
     # RFC 9110 §8.6: a list of lengths is forgiven to those who send it, and not sent.
     if not isinstance(lengths, str) or "," in lengths:
         raise LocalProtocolError("more than one Content-Length")

@@ -20,7 +20,7 @@ __all__ = ("ExchangeWriter",)
 
 # Larger buffers go out in pieces, each waiting for the socket, so that an early answer can stop
 # them.
-PIECE_SIZE: Final = 256 * 1024
+PIECE_SIZE: Final = 512 * 1024
 
 
 class ExchangeWriter(AbstractStreamWriter):
