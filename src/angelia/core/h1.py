@@ -21,8 +21,6 @@ from typing import ClassVar, Final
 
 from angelia.core.fields import keep_alive_timeout
 from angelia.core.h1_body import (
-    ContentReader,
-    ContentWriter,
     EofReader,
     HeldWriter,
     UnframedWriter,
@@ -30,12 +28,11 @@ from angelia.core.h1_body import (
     response_reader,
     tokens,
 )
-from angelia.core.h1_exchange import UNLIMITED, Half, persistent, without_frames
+from angelia.core.h1_exchange import UNLIMITED, H1Connection, Half, persistent, without_frames
 from angelia.core.h1_wire import (
     DECISIVE_FIELDS,
     DEFAULT_LIMITS,
     MIN_HEAD_SIZE,
-    HeadBuffer,
     HeaderBlock,
     HeadLimits,
     SealedHead,
@@ -55,6 +52,7 @@ from angelia.core.interface import (
     HttpVersion11,
     RequestHead,
     ResponseHead,
+    Role,
     Special,
 )
 from angelia.core.pure import ResponseScan
@@ -75,51 +73,27 @@ MAX_INTERIM_RESPONSES: Final = 32
 _IDLE, _HEAD, _CONTENT, _TUNNEL, _DONE, _CLOSED = Half
 
 
-class H1ClientConnection:
+class H1ClientConnection(H1Connection):
     """The client's side of an HTTP/1.1 connection; an `HTTPConnection`."""
 
-    has_windows: ClassVar[bool] = False
     # Nothing is received ahead: what no request asked for ends the connection.
     wants_data: ClassVar[bool] = True
 
     __slots__ = (
-        "_close_asked",
-        "_head",
         "_interim",
-        "_limits",
         "_method",
-        "_outbox",
         "_read_until_eof",
-        "_reader",
-        "_receiving",
-        "_sending",
-        "_stream_id",
         "_upgrade_asked",
-        "_writer",
         "idle_timeout",
     )
 
     def __init__(self) -> None:
-        self._sending = _IDLE
-        self._receiving = _IDLE
-        self._stream_id = 0
-        self._limits = DEFAULT_LIMITS
+        super().__init__(Role.CLIENT, DEFAULT_LIMITS)
         self._read_until_eof = True
         self._method = ""
-        self._close_asked = False
         self._upgrade_asked = False
         self._interim = 0
-        self._outbox: list[Buffer] = []
-        self._head = HeadBuffer()
-        self._reader: ContentReader | None = None
-        self._writer: ContentWriter | None = None
         self.idle_timeout: float | None = None
-
-    def __repr__(self) -> str:
-        return (
-            f"<{type(self).__name__} exchange {self._stream_id} "
-            f"sending={self._sending.name} receiving={self._receiving.name}>"
-        )
 
     # --- questions -----------------------------------------------------------------------------
 
@@ -132,11 +106,6 @@ class H1ClientConnection:
     def closed(self) -> bool:
         """Whether nothing more can happen on this connection."""
         return self._receiving is _CLOSED
-
-    @property
-    def tunnelled(self) -> bool:
-        """Whether the content is unframed now: after an upgrade or a CONNECT."""
-        return self._receiving is _TUNNEL
 
     # --- sending -------------------------------------------------------------------------------
 
@@ -208,17 +177,6 @@ class H1ClientConnection:
         self._outbox.append(head.wire)
         self._sending = _DONE
 
-    def send_content(self, stream_id: int, data: Buffer, *, end: bool) -> None:
-        """Send content; LocalProtocolError, and nothing of it sent, where it breaks the framing."""
-        writer = self._writer
-        if self._sending is not _CONTENT or stream_id != self._stream_id or writer is None:
-            raise LocalProtocolError(f"no content can be sent for exchange {stream_id} on {self!r}")
-        self._outbox.extend(writer.send(data, end=end))
-        if end:
-            self._writer = None
-            self._sending = _DONE
-            self._settle()
-
     def send_capacity(self, stream_id: int) -> int:
         """HTTP/1.1 has no windows: the socket decides."""
         if stream_id != self._stream_id or self._writer is None:
@@ -231,15 +189,7 @@ class H1ClientConnection:
             self._outbox.clear()
             self._close()
 
-    def data_to_send(self) -> list[Buffer]:
-        outbox = self._outbox
-        self._outbox = []
-        return outbox
-
     # --- receiving -----------------------------------------------------------------------------
-
-    def acknowledge(self, stream_id: int, size: int) -> None:
-        """HTTP/1.1 has no windows."""
 
     def receive_data(self, data: bytes) -> list[Event]:
         received = self.receive_response(data)

@@ -26,7 +26,6 @@ from angelia.core.h1_body import (
     MAX_LENGTH_DIGITS,
     ChunkedWriter,
     ContentReader,
-    ContentWriter,
     EofReader,
     SizedReader,
     SizedWriter,
@@ -36,10 +35,9 @@ from angelia.core.h1_body import (
     response_writer,
     tokens,
 )
-from angelia.core.h1_exchange import UNLIMITED, Half, persistent, without_frames
+from angelia.core.h1_exchange import UNLIMITED, H1Connection, Half, persistent, without_frames
 from angelia.core.h1_wire import (
     REQUEST_LIMITS,
-    HeadBuffer,
     HeadLimits,
     ReadyHead,
     parse_request_head,
@@ -47,7 +45,6 @@ from angelia.core.h1_wire import (
     too_long,
 )
 from angelia.core.interface import (
-    Buffer,
     Content,
     End,
     Event,
@@ -141,70 +138,48 @@ class Backlog:
         self._more.clear()
 
 
-class H1ServerConnection:
+class H1ServerConnection(H1Connection):
     """The server's side of an HTTP/1.1 connection; an `HTTPConnection`.
 
     A `Failed` with a stream's number may be answered on that stream, with `error.status`, and
     nothing but that answer follows; one with the number 0 may not.
     """
 
-    has_windows: ClassVar[bool] = False
     idle_timeout: ClassVar[float | None] = None
     # A server opens no streams.
     available_streams: ClassVar[int] = 0
 
     __slots__ = (
         "_backlog",
-        "_close_asked",
         "_continue",
         "_ended",
-        "_head",
         "_host",
-        "_limits",
         "_max_field",
         "_max_fields",
         "_max_head",
         "_max_line",
-        "_outbox",
-        "_reader",
-        "_receiving",
         "_request",
-        "_sending",
-        "_stream_id",
-        "_writer",
         "wants_data",
     )
 
     def __init__(self, limits: HeadLimits = REQUEST_LIMITS) -> None:
         """`limits` hold for heads and trailers; a server is never lenient."""
-        self._limits = limits if not limits.lenient else limits._replace(lenient=False)
+        super().__init__(
+            Role.SERVER, limits if not limits.lenient else limits._replace(lenient=False)
+        )
         self._max_line = limits.max_line_size
         self._max_field = limits.max_field_size
         self._max_fields = limits.max_headers
         self._max_head = limits.max_head_size
-        self._sending = _IDLE
-        self._receiving = _IDLE
-        self._stream_id = 0
         self._request: RequestHead | None = None
-        # Whether this exchange is the last one; whether the peer has said that it sends no more.
-        self._close_asked = False
+        # Whether the peer has said that it sends no more.
         self._ended = False
         self._continue = _UNASKED
         # The last Host that was found to be one: it hardly ever changes on a connection. No field
         # has the value that it begins with.
         self._host = " "
-        self._outbox: list[Buffer] = []
-        self._head = HeadBuffer(Role.SERVER)
         self._backlog = Backlog()
-        self._reader: ContentReader | None = None
-        self._writer: ContentWriter | None = None
         self.wants_data = True
-
-    def __repr__(self) -> str:
-        return (
-            f"<{type(self).__name__} exchange {self._stream_id} "
-            f"sending={self._sending.name} receiving={self._receiving.name}>"
-        )
 
     # --- questions -----------------------------------------------------------------------------
 
@@ -222,11 +197,6 @@ class H1ServerConnection:
     def closed(self) -> bool:
         """Whether nothing more can happen: what was not written yet is to be, and then closed."""
         return self._sending is _CLOSED
-
-    @property
-    def tunnelled(self) -> bool:
-        """Whether the content is unframed now: after an upgrade or a CONNECT."""
-        return self._receiving is _TUNNEL
 
     @property
     def persistent(self) -> bool:
@@ -416,17 +386,6 @@ class H1ServerConnection:
         self._reader = EofReader()
         self._receiving = _TUNNEL
 
-    def send_content(self, stream_id: int, data: Buffer, *, end: bool) -> None:
-        """Send content; LocalProtocolError, and nothing of it sent, where it breaks the framing."""
-        writer = self._writer
-        if writer is None or stream_id != self._stream_id:
-            raise LocalProtocolError(f"no content can be sent for exchange {stream_id} on {self!r}")
-        self._outbox += writer.send(data, end=end)
-        if end:
-            self._writer = None
-            self._sending = _DONE
-            self._settle()
-
     def count_content(self, stream_id: int, size: int) -> None:
         """Count content that the system sent by itself; LocalProtocolError without a length."""
         writer = self._writer
@@ -466,15 +425,7 @@ class H1ServerConnection:
         if self._receiving is _IDLE:
             self._close()
 
-    def data_to_send(self) -> list[Buffer]:
-        outbox = self._outbox
-        self._outbox = []
-        return outbox
-
     # --- receiving -----------------------------------------------------------------------------
-
-    def acknowledge(self, stream_id: int, size: int) -> None:
-        """HTTP/1.1 has no windows."""
 
     def receive_data(self, data: bytes) -> list[Event]:
         received = self.receive_request(data)
