@@ -172,6 +172,49 @@ class TestReceiving:
         assert end.ws.close_code == 1000
         assert end.ws.exception is None
 
+    async def test_others_have_their_turn(self) -> None:
+        """Between messages that are costly to inflate the event loop goes on."""
+        end = End(deflate=PerMessageDeflate())
+        for _ in range(10):
+            end.peer.send_binary(bytes(1 << 20))
+        end.from_peer()
+        counts: list[int] = []
+        while sum(counts) < 10:
+            at_once = 0
+            while end.ws.next_message() is not None:
+                at_once += 1
+            counts.append(at_once)
+            await asyncio.sleep(0)
+        assert max(counts) == 2
+        assert end.wire.calls == ["pause", "resume"]
+
+    async def test_others_have_their_turn_while_it_closes(self) -> None:
+        """So it is for what is thrown away."""
+        end = End(deflate=PerMessageDeflate())
+        for _ in range(10):
+            end.peer.send_binary(bytes(1 << 20))
+        closing = asyncio.ensure_future(end.ws.close())
+        await asyncio.sleep(0)
+        end.sent()
+        end.peer.send_close()
+        end.from_peer()
+        turns = 0
+        while not end.ws.over:
+            turns += 1
+            await asyncio.sleep(0)
+        assert turns >= 4
+        assert await closing is True
+        assert end.ws.close_code == 1000
+
+    async def test_room_for_pings(self) -> None:
+        """Unread Pings stop the socket as messages do, and it goes on when they were read."""
+        end = End(autoping=False)
+        end.feed(frame(PING) * 3000)
+        assert end.wire.calls == ["pause"]
+        for _ in range(3000):
+            assert (await end.receive()).type is WSMsgType.PING
+        assert end.wire.calls == ["pause", "resume"]
+
     async def test_cancelled_after_the_message(self) -> None:
         """A receive that is cancelled in the same turn as its message comes leaves it there."""
         end = End()

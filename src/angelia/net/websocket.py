@@ -207,6 +207,7 @@ class WebSocket:
         "_over_waiter",
         "_parting",
         "_paused",
+        "_refilling",
         "_size",
         "_taken",
         "_waiter",
@@ -249,7 +250,7 @@ class WebSocket:
         self._messages_sent = self._messages_received = 0
         self._octets_sent = self._octets_received = 0
         self._size = 0
-        self._paused = False
+        self._paused = self._refilling = False
         # Of whoever waits for a message: gets it, or None where there is something to look at. Not
         # done means that nothing is queued.
         self._waiter: asyncio.Future[WSMessage | None] | None = None
@@ -337,7 +338,7 @@ class WebSocket:
         if not core.plain:
             self._take_in(messages)
             if core.pending:
-                self._refill()
+                self._refill_soon()
             return
         waiter = self._waiter
         if waiter is not None and len(messages) == 1 and not waiter.done():
@@ -411,19 +412,39 @@ class WebSocket:
             self._exception = message.data
         return True
 
+    def _refill_soon(self) -> None:
+        """Read no more, and at the next turn look at what waits in the core.
+
+        It takes its time to inflate: what is done at once, nobody else can do anything in between.
+        """
+        if not self._paused:
+            self._pause()
+        if not self._refilling:
+            self._refilling = True
+            self._loop.call_soon(self._refill)
+
     def _refill(self) -> None:
-        """Look at what waits in the core, while there is room for what it makes."""
+        """Look at some of what waits in the core, if there is room for what it makes."""
+        self._refilling = False
         core = self._core
-        while core.pending:
-            if self._size > MAX_UNREAD and not self._closing:
-                if not self._paused:
-                    self._pause()
-                return
+        if core.pending and (self._closing or self._size <= MAX_UNREAD):
             self._take_in(core.receive_data(b""))
+            if core.pending:
+                self._refill_soon()
+        if core.pending:
+            return
         if self._eof:
             self._receive_eof()
         else:
             self._resume()
+
+    def _make_room(self) -> None:
+        """A message was read: the peer may go on where there is room for more."""
+        if self._size <= MAX_UNREAD // 2:
+            if self._core.pending:
+                self._refill_soon()
+            else:
+                self._refill()
 
     def _receive_eof(self) -> None:
         if self._over:
@@ -467,8 +488,7 @@ class WebSocket:
         self._messages.clear()
         self._size = 0
         if self._core.pending:
-            # Not now: our caller is not done.
-            self._loop.call_soon(self._refill)
+            self._refill_soon()
         else:
             self._resume()
 
@@ -526,8 +546,8 @@ class WebSocket:
             kind = message[0]
             if kind is _TEXT or kind is _BINARY:
                 self._size -= getsizeof(message[1]) + MESSAGE_COST
-                if self._paused and self._size <= MAX_UNREAD // 2:
-                    self._refill()
+                if self._paused:
+                    self._make_room()
                 return message
             return self._control(message)
         if self._closing:
@@ -548,6 +568,8 @@ class WebSocket:
         elif message.type is WSMsgType.CLOSE and self._options.autoclose:
             self.closed = True
             self._answer_close()
+        elif self._paused:
+            self._make_room()
         return message
 
     def _count_read_after_end(self) -> None:
