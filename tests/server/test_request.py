@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from angelia.core.coding import available_codings, make_compressor
 from angelia.core.fields import ETag
 from angelia.core.interface import HttpVersion10, HttpVersion11
 from angelia.server.forms import FileField
@@ -213,6 +215,20 @@ class TestBody:
             unknown = post(b"Content-Type: text/plain; charset=nonsense", body=b"x")
             assert (await ask(server, unknown)).status == 415
 
+    @pytest.mark.parametrize("charset", [b"punycode", b"idna", b"undefined", b"unicode_escape"])
+    @pytest.mark.parametrize("kind", [b"text/plain", b"application/x-www-form-urlencoded"])
+    async def test_no_charset(self, kind: bytes, charset: bytes) -> None:
+        """Python's codecs that are no charsets are unknown: 415, and no time is spent on them."""
+
+        async def handler(request: Request) -> StreamResponse:
+            await request.post() if b"form" in kind else await request.text()
+            return Response()
+
+        body = b"a" * 100_000 + b"-" + b"b" * 100_000
+        fields = b"Content-Type: %b; charset=%b" % (kind, charset)
+        async with serving(handler) as server:
+            assert (await ask(server, post(fields, body=body))).status == 415
+
     async def test_stream(self) -> None:
         """The body piece by piece, its trailers at the end."""
 
@@ -273,6 +289,9 @@ class TestForms:
             (PARTS, part(b'; name="t"', b"x") * 11 + b"--B--\r\n", 413),
             (PARTS, part(b'; name="t"', b"x" * 600) * 2 + b"--B--\r\n", 413),
             (PARTS, part(b'; name="t"; filename="f"', b"x" * 600) * 2 + b"--B--\r\n", 413),
+            # The names and the other fields of its parts belong to it.
+            (PARTS, part(b'; name="' + b"t" * 500 + b'"', b"") * 2 + b"--B--\r\n", 413),
+            (PARTS, part(b'; name="t"; filename="f"', b"", b"X: " + b"y" * 950), 413),
             (PARTS, part(b"", b"x") + b"--B--\r\n", 400),
             (
                 PARTS,
@@ -299,6 +318,33 @@ class TestForms:
 
         async with serving(handler, max_body_size=1000, max_form_fields=10) as server:
             assert (await ask(server, post(fields, body=body))).status == status
+
+    @pytest.mark.parametrize("filename", [b"", b'; filename="f"'])
+    @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
+    async def test_bomb(self, coding: str, filename: bytes) -> None:
+        """A part that is small on the wire, and vast once decoded, is decoded up to the limit."""
+        if coding not in available_codings():
+            pytest.skip(f"no {coding} here")
+        compressor = make_compressor(coding)
+        zeros = bytes(1024 * 1024)
+        bomb = b"".join(compressor.compress(zeros) for _ in range(32)) + compressor.flush()
+        assert len(bomb) < 64 * 1024
+        body = part(b'; name="t"' + filename, bomb, b"Content-Encoding: " + coding.encode())
+        peak = 0
+
+        async def handler(request: Request) -> StreamResponse:
+            nonlocal peak
+            tracemalloc.start()
+            try:
+                await request.post()
+            finally:
+                peak = tracemalloc.get_traced_memory()[1]
+                tracemalloc.stop()
+            return Response()
+
+        async with serving(handler) as server:
+            assert (await ask(server, post(PARTS, body=body + b"--B--\r\n"))).status == 413
+        assert peak < 8 * 1024 * 1024
 
     @pytest.mark.parametrize("body", [b"", b"abc"])
     async def test_too_many_codings(self, body: bytes) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 from angelia.cli.layout import laid_out_json
 from angelia.cli.output import Output, escaped, escaped_line
+from angelia.core.charsets import codec_of
 
 __all__ = ("copy_body", "looks_binary", "show_body", "text_codec")
 
@@ -38,8 +39,8 @@ LONGEST_MARK: Final = 4
 def text_codec(charset: str | None) -> str:
     """The codec for a response that names `charset`; UTF-8 for names of no charset."""
     try:
-        name = codecs.lookup(charset or "utf-8").name
-    except (LookupError, ValueError):
+        name = codec_of(charset or "utf-8")
+    except LookupError:
         return "utf-8"
     return name if _CHARSETS.fullmatch(name) else "utf-8"
 

@@ -7,7 +7,6 @@ beneath owns the octets. Knows nothing of redirects or pools.
 from __future__ import annotations
 
 import asyncio
-import codecs
 import json
 import sys
 import traceback
@@ -23,6 +22,7 @@ from yarl import URL
 
 from angelia import hdrs
 from angelia.client.request import ClientRequest, RequestInfo
+from angelia.core.charsets import codec_of
 from angelia.core.cookies import parse_set_cookies
 from angelia.core.deprecation import warn_deprecated
 from angelia.core.fields import (
@@ -423,12 +423,9 @@ class ClientResponse:
         charset = self._type.parameters.get("charset")
         if charset:
             try:
-                # Also refuses codecs that are none of text, such as hex; eight zeros are characters
-                # in all that are.
-                bytes(8).decode(charset)
-                return codecs.lookup(charset).name
-            except (LookupError, ValueError):
-                # Unknown, or no name at all: as if none was given.
+                return codec_of(charset)
+            except LookupError:
+                # As if none was given.
                 charset = None
         if self._is_json:
             # RFC 8259 §8.1.

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from angelia.core.charsets import codec_of
 from angelia.core.patterns import lazy
 from angelia.errors import BadContentDispositionHeader, BadContentDispositionParam
 
@@ -139,7 +140,7 @@ def decode_escaped(text: str, charset: str) -> str:
         raise ValueError("a broken percent-escape")
     octets = unquote_to_bytes(text.encode("utf-8", "surrogateescape"))
     try:
-        return octets.decode(charset or "utf-8")
+        return octets.decode(codec_of(charset or "utf-8"))
     except LookupError as exc:
         raise ValueError(f"unknown charset {charset[:40]!r}") from exc
 
@@ -441,8 +442,8 @@ def _continued(params: Mapping[str, str], prefix: str) -> str | None:
         charset, first = parts[1], parts[2]
         pieces[0] = first, True
     octets = bytearray()
-    encoding = charset or "utf-8"
     try:
+        encoding = codec_of(charset or "utf-8")
         for number in range(len(pieces)):
             if number not in pieces:
                 break

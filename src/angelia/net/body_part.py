@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from angelia.core.charsets import codec_of
 from angelia.core.coding import Decoder, make_decoder
 from angelia.core.fields import (
     content_disposition_filename,
@@ -288,21 +289,25 @@ class BodyPartReader:
         LookupError for an unknown charset, UnicodeDecodeError for one that does not fit.
         """
         data = await self.read(decode=True)
-        return data.decode(encoding or self.get_charset(_DEFAULT_CHARSET))
+        return data.decode(self._codec(encoding))
 
     async def json(self, *, encoding: str | None = None) -> Any:
         """The content as JSON; None if there is none. ValueError for what is no JSON."""
         data = await self.read(decode=True)
         if not data:
             return None
-        return json.loads(data.decode(encoding or self.get_charset(_DEFAULT_CHARSET)))
+        return json.loads(data.decode(self._codec(encoding)))
 
     async def form(self, *, encoding: str | None = None) -> list[tuple[str, str]]:
         """The content as pairs of an urlencoded form, blank values too."""
         data = await self.read(decode=True)
-        charset = encoding or self.get_charset(_DEFAULT_CHARSET)
-        text = data.rstrip().decode(charset)
-        return parse_qsl(text, keep_blank_values=True, encoding=charset)
+        codec = self._codec(encoding)
+        text = data.rstrip().decode(codec)
+        return parse_qsl(text, keep_blank_values=True, encoding=codec)
+
+    def _codec(self, encoding: str | None) -> str:
+        """The user's choice, or else the sender's."""
+        return encoding or codec_of(self.get_charset(_DEFAULT_CHARSET))
 
     # --- decoding ------------------------------------------------------------------------------
 
@@ -315,26 +320,28 @@ class BodyPartReader:
         RuntimeError for an encoding that is not known, MultipartError for data that is not encoded
         so, ``max_size_error_cls`` beyond `client_max_size`.
         """
-        data = self._decode_transfer(data)
-        decoder = self._content_decoder()
-        if decoder is None:
-            return data
-        decoded = bytearray()
-        for piece in self._decompress(decoder, data):
-            decoded += piece
-            self._check_size(len(decoded))
-        return bytes(decoded)
+        pieces = []
+        size = 0
+        for piece in self._decode_pieces(data):
+            pieces.append(piece)
+            size += len(piece)
+            self._check_size(size)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def decode_iter(self, data: BytesLike) -> AsyncIterator[bytes]:
         """Like `decode`, in pieces; other tasks have their turn between two of them."""
+        for piece in self._decode_pieces(data):
+            yield piece
+            await asyncio.sleep(0)
+
+    def _decode_pieces(self, data: BytesLike) -> Iterator[bytes]:
+        """Like `decode`, in pieces of `max_decompress_size` at most, made as they are taken."""
         data = self._decode_transfer(data)
         decoder = self._content_decoder()
         if decoder is None:
             yield data
-            return
-        for piece in self._decompress(decoder, data):
-            yield piece
-            await asyncio.sleep(0)
+        else:
+            yield from self._decompress(decoder, data)
 
     def _decode_transfer(self, data: BytesLike) -> bytes:
         encoding = self._transfer_encoding()

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from multidict import CIMultiDict, CIMultiDictProxy, MultiDict
 
+from angelia.core.charsets import codec_of
 from angelia.net.body_part import BodyPartReader
 from angelia.net.multipart import MultipartReader
 from angelia.server.http_exception import HTTPException
@@ -40,6 +41,11 @@ async def read_form(reader: MultipartReader, max_size: int, max_fields: int) -> 
     try:
         while (part := await reader.next()) is not None:
             name, part = _checked(part, len(fields), max_fields)
+            # Names, and the heads of files, are kept as well as the contents.
+            head = sum(len(field) + len(value) for field, value in part.headers.items())
+            _check(head, left, max_size)
+            if left is not None:
+                left -= head
             value, size = await _read_part(part, left, max_size)
             fields.add(name, value)
             if left is not None:
@@ -75,11 +81,12 @@ async def _read_part(
     size = 0
     try:
         while piece := await part.read_chunk(PIECE_SIZE):
-            data = part.decode(piece)
-            size += len(data)
-            _check(size, left, max_size)
-            # What goes to the disk does not hold the loop up.
-            await loop.run_in_executor(None, file.write, data)
+            # Counted as it is decoded: a few octets can stand for gigabytes.
+            for data in part._decode_pieces(piece):
+                size += len(data)
+                _check(size, left, max_size)
+                # What goes to the disk does not hold the loop up.
+                await loop.run_in_executor(None, file.write, data)
         file.seek(0)
     except BaseException:
         file.close()
@@ -92,11 +99,12 @@ async def _read_part(
 async def _read_text(part: BodyPartReader, left: int | None, max_size: int) -> tuple[str, int]:
     pieces = bytearray()
     while piece := await part.read_chunk(PIECE_SIZE):
-        pieces += part.decode(piece)
-        _check(len(pieces), left, max_size)
+        for data in part._decode_pieces(piece):
+            pieces += data
+            _check(len(pieces), left, max_size)
     charset = part.get_charset("utf-8")
     try:
-        return pieces.decode(charset), len(pieces)
+        return pieces.decode(codec_of(charset)), len(pieces)
     except (LookupError, UnicodeDecodeError) as error:
         raise HTTPException(415, f"a field of the form is no text in {charset!r}") from error
 

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 from multidict import CIMultiDict, CIMultiDictProxy, MultiDict, MultiDictProxy
 from yarl import URL
 
+from angelia.core.charsets import codec_of
 from angelia.core.cookies import parse_cookie_header
 from angelia.core.fields import (
     ETag,
@@ -309,7 +310,7 @@ class Request:
         body = await self.read()
         charset = self.charset or "utf-8"
         try:
-            return body.decode(charset)
+            return body.decode(codec_of(charset))
         except (LookupError, UnicodeDecodeError) as error:
             raise HTTPException(415, f"the body is no text in the charset {charset!r}") from error
 
@@ -358,7 +359,7 @@ class Request:
             pairs = parse_qsl(
                 text,
                 keep_blank_values=True,
-                encoding=self.charset or "utf-8",
+                encoding=codec_of(self.charset or "utf-8"),
                 max_num_fields=limit,
             )
         except ValueError as error:
