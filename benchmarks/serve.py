@@ -48,6 +48,7 @@ class Serve(NamedTuple):
 SERVES: Final = {
     "serve": Serve("GET of 14 bytes, 64 connections", "/", 64),
     "serve-post": Serve("POST of 64 KiB and back, 64 connections", "/echo", 64, body=64 * 1024),
+    "serve-post-small": Serve("POST of 200 bytes and back, 64 connections", "/echo", 64, body=200),
     "serve-stream": Serve("download of 100 MB, in pieces", "/stream", 1, by_bytes=True),
     "serve-file": Serve("download of a file of 100 MB", "/file", 1, by_bytes=True),
 }
