@@ -27,7 +27,7 @@ from documentation.blocks import Block, blocks, commands, filled
 from peers.process import LOOPBACK, Process, free_port
 
 pytestmark = [
-    pytest.mark.deadline(60),
+    pytest.mark.deadline(120),
     pytest.mark.skipif(sys.platform == "win32", reason="there is no systemd"),
 ]
 
@@ -38,7 +38,7 @@ PROGRAM = "/srv/shop/.venv/bin/angelia"
 OURS = f"{sys.executable} -m angelia"
 
 # A guard against hangs, far above what anything here takes.
-PATIENCE = 50
+PATIENCE = 100
 
 # What systemd does for a service: the sockets are descriptors from 3 on, and told of.
 ACTIVATED = """

@@ -21,9 +21,7 @@ from angelia.testing import MockConnector, TestClient, TestServer, make_response
 from documentation.blocks import Block, blocks, commands, filled, pages
 from peers.process import LOOPBACK, free_port
 
-pytestmark = pytest.mark.deadline(60)
-
-PATIENCE = 50
+pytestmark = pytest.mark.deadline(120)
 
 # --- a server for the client's examples ----------------------------------------------------------
 
