@@ -157,6 +157,37 @@ async def test_start_fails_and_stays(
     gate.set()
 
 
+@pytest.mark.parametrize("phase", ["startup", "shutdown"])
+async def test_cancelled_within(phase: str) -> None:
+    """Cancelling who waits for an application that does not come to its end cancels that, too."""
+    reached, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        if phase == "startup":
+            await send({"type": "lifespan.startup.failed"})
+        else:
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        reached.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    handler = ASGIHandler(app)
+    if phase == "shutdown":
+        await handler.startup()
+    waiting = asyncio.create_task(getattr(handler, phase)())
+    await reached.wait()
+    # It waits for the end by now.
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await cancelled.wait()
+
+
 @pytest.mark.parametrize("way", ["failed", "raises", "early"])
 async def test_end_fails(way: str, caplog: pytest.LogCaptureFixture) -> None:
     """What goes wrong at the end is logged."""

@@ -238,6 +238,26 @@ async def test_access_log_of_hostile_requests(folder: Path) -> None:
     assert lines[0][5] == f"Basic {b64encode(next(iter(users))).decode()}"
 
 
+@pytest.mark.parametrize(
+    ("credentials", "told"),
+    [
+        (f"Basic {b64encode(b'me:secret').decode()}", f"Basic {b64encode(b'me:').decode()}"),
+        (f"basic {b64encode(b'me').decode()}", f"Basic {b64encode(b'me:').decode()}"),
+        ("Basic a", "Basic a"),
+        ("Basic", "Basic"),
+        ("Basic \udcff\udcfe\udcfd=", "Basic Og=="),
+        ('Digest username="me"', r"Digest username=\x22me\x22"),
+        ("Bearer \x9b", r"Bearer \x9b"),
+    ],
+)
+def test_credentials_in_the_log(credentials: str, told: str, require_peer: RequirePeer) -> None:
+    """Of Basic credentials the log gets the name, never the password; others are escaped."""
+    require_peer("module:gunicorn")
+    from angelia.hosting.gunicorn import _user_only
+
+    assert _user_only(credentials) == told
+
+
 async def test_wsgi(folder: Path) -> None:
     """A WSGI application on uvloop, with TLS and the hook for its context."""
     pytest.importorskip("uvloop")
