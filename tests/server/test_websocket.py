@@ -1286,6 +1286,19 @@ class TestOrigin:
             answer = await ask(server, origin(value, host))
             assert answer.status == (200 if fine else 403)
 
+    async def test_wrong_arguments(self) -> None:
+        """What can allow nobody is a mistake of the handler's, which it is told."""
+
+        async def handler(request: Request) -> StreamResponse:
+            with pytest.raises(ValueError, match=r"not an origin .*: 'app\.example\.org'"):
+                check_origin(request, ["app.example.org"])
+            with pytest.raises(TypeError, match="several"):
+                check_origin(request, "https://app.example.org")
+            return Response(text="fine")
+
+        async with serving(handler) as server:
+            assert (await ask(server, origin("https://app.example.org", "h"))).status == 200
+
     async def test_two_origins(self) -> None:
         """A request that claims two origins has none."""
 

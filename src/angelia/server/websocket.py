@@ -316,13 +316,17 @@ def check_origin(request: Request, allowed: Iterable[str] = ()) -> None:
     `allowed`, as in ``["https://example.org", "http://localhost:8080"]``; and one of the same
     origin: its host and port are those of `Host`. Over TLS the scheme has to be ``https`` as well;
     without TLS it may be either, since a proxy in front may have ended it.
+
+    ValueError for what is no origin among `allowed`, TypeError where it is a str.
     """
+    if isinstance(allowed, str):
+        raise TypeError(f"allowed origins are several, not one str: {allowed!r}")
     values = request.headers.getall("Origin", [])
     if not values:
         return
     origin = _parse_origin(values[0]) if len(values) == 1 else None
     if origin is not None:
-        if any(_parse_origin(text) == origin for text in allowed):
+        if origin in [_allowed_origin(text) for text in allowed]:
             return
         scheme, host, port = origin
         if scheme == "https" or not request.secure:
@@ -330,6 +334,13 @@ def check_origin(request: Request, allowed: Iterable[str] = ()) -> None:
             if here == (scheme, host, port):
                 return
     raise HTTPException(403, "this origin may not open a WebSocket here")
+
+
+def _allowed_origin(text: str) -> tuple[str, str, int]:
+    origin = _parse_origin(text)
+    if origin is None:
+        raise ValueError(f"not an origin such as 'https://example.org': {text!r}")
+    return origin
 
 
 def _parse_origin(text: str) -> tuple[str, str, int] | None:
