@@ -8,7 +8,8 @@ from typing import Any, cast
 from angelia.core.interface import RequestHead
 from angelia.errors import ContentError, PeerClosed
 from angelia.net.exchange import Exchange, ExchangeOptions
-from angelia.net.transport import Transport, WriteBatch
+from angelia.net.socket_protocol import WriteBatch
+from angelia.net.transport import Transport
 
 
 class Translated(Exception):

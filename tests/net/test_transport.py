@@ -20,14 +20,8 @@ import pytest
 from angelia.core.interface import RequestHead
 from angelia.errors import ClientConnectionResetError
 from angelia.net.exchange import Exchange, ExchangeOptions
-from angelia.net.transport import (
-    JOIN_SIZE,
-    KEEPS_BLOCKS,
-    BufferedTransport,
-    Transport,
-    WriteBatch,
-    transport_class,
-)
+from angelia.net.socket_protocol import JOIN_SIZE, KEEPS_BLOCKS, WriteBatch
+from angelia.net.transport import BufferedTransport, Transport, transport_class
 from dial_kit import Certificates
 from exchange_kit import Peer, as_socket, translate, turn
 from peers.raw import RawServer, read_head, response
@@ -142,7 +136,7 @@ def test_memory_of_pieces_is_kept() -> None:
     # In a process of its own: what the tests before have freed has moved the thresholds.
     script = """
         import asyncio, resource
-        from angelia.net.transport import READ_SIZE, WriteBatch
+        from angelia.net.socket_protocol import READ_SIZE, WriteBatch
         def page_faults():
             return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         WriteBatch(asyncio.new_event_loop())
@@ -292,7 +286,7 @@ class TestLife:
 def keeps_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether the allocator keeps blocks as large as a read: that decides how the loop reads."""
     keeps: bool = request.param
-    monkeypatch.setattr("angelia.net.transport.KEEPS_BLOCKS", keeps)
+    monkeypatch.setattr("angelia.net.socket_protocol.KEEPS_BLOCKS", keeps)
     return keeps
 
 

@@ -28,8 +28,9 @@ from angelia.net.connection import Connection
 from angelia.net.connection_key import ConnectionKey
 from angelia.net.deadlines import Deadline
 from angelia.net.keeper import Keeper, connector_closed
+from angelia.net.socket_protocol import WriteBatch
 from angelia.net.tls import SSLArgument
-from angelia.net.transport import Transport, WriteBatch, transport_class
+from angelia.net.transport import Transport, transport_class
 from angelia.net.waiting import Waiter
 
 if TYPE_CHECKING:

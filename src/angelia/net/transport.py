@@ -1,4 +1,4 @@
-"""Transport: the only asyncio.Protocol. Bytes <-> core, events -> exchanges, pause and resume.
+"""Transport: a client's asyncio.Protocol. Bytes <-> core, events -> exchanges, pause and resume.
 
 Owns: the socket's transport, reading and writing flow, the exchanges under way on this connection.
 Knows nothing of pools or of HTTP's grammar: the core decides what the octets mean, the connector
@@ -8,109 +8,28 @@ what becomes of the connection, through the one callback `on_change`.
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from angelia.core.h1 import H1ClientConnection
 from angelia.core.interface import Buffer, Event, Failed, ResponseHead
 from angelia.errors import ClientConnectionResetError
 from angelia.net.connection_key import ConnectionKey
+from angelia.net.socket_protocol import (
+    BufferedReading,
+    SocketProtocol,
+    WriteBatch,
+    reads_into_buffer,
+)
 from angelia.net.timings import DialTimings
 
 __all__ = (
-    "KEEPS_BLOCKS",
-    "READ_SIZE",
     "BufferedTransport",
     "ContentReceiver",
     "StreamOwner",
     "Transport",
-    "WriteBatch",
-    "reads_into_buffer",
     "transport_class",
-    "write_together",
 )
-
-# As much as event loops read at a time.
-READ_SIZE: Final = 256 * 1024
-
-# glibc maps each block that is larger than the largest mapped one that was freed, and gives free
-# memory at the end of its heap back above twice that: at first 128 KiB. So pieces of 256 KiB would
-# lie in memory that the kernel makes anew each time, page after page, which takes longer than to
-# read them. After one block of this size was freed, the memory of some dozen pieces is kept.
-KEPT_BLOCK: Final = 2**22
-
-
-def _is_glibc() -> bool:
-    try:
-        return bool(os.confstr("CS_GNU_LIBC_VERSION"))
-    except (AttributeError, ValueError, OSError):
-        return False
-
-
-KEEPS_BLOCKS: Final = _is_glibc()
-
-# CVE-2024-12254: from 3.12.0 on asyncio's own writelines() never paused its protocol, so that a
-# body that was sent faster than its peer took it grew without bound.
-WRITELINES_PAUSES: Final = (
-    sys.version_info < (3, 12)
-    or (3, 12, 9) <= sys.version_info < (3, 13)
-    or sys.version_info >= (3, 13, 2)
-)
-
-# Larger sums of buffers are written as a list: joining them would copy a large body once more.
-JOIN_SIZE: Final = 64 * 1024
-
-
-def write_together(
-    socket: asyncio.WriteTransport, buffers: list[Buffer], loop: asyncio.AbstractEventLoop
-) -> None:
-    """Write several buffers so that they leave in as few segments as they can."""
-    if sum(map(len, buffers)) <= JOIN_SIZE:
-        socket.write(b"".join(buffers))
-    elif WRITELINES_PAUSES or not isinstance(loop, asyncio.SelectorEventLoop):
-        socket.writelines(buffers)
-    else:
-        for buffer in buffers:
-            socket.write(buffer)
-
-
-class Flushable(Protocol):
-    """A connection that has something to write."""
-
-    def flush_open(self) -> None: ...
-
-
-class WriteBatch:
-    """Writes of many connections, done together at the end of a turn of the event loop.
-
-    A write wakes the peer. When the requests of one turn go out one after the other without our own
-    work in between, a peer on the same machine is woken once instead of once for each: that is
-    worth four microseconds of CPU for each request when there are many at a time.
-    """
-
-    __slots__ = ("_loop", "_pending", "buffer")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        # What `BufferedTransport` reads into: one for all, since each read is over before the next.
-        self.buffer: memoryview | None = None
-        self._pending: list[Flushable] = []
-        # Made and freed; none of it is touched but its ends.
-        bytes(KEPT_BLOCK)
-
-    def add(self, transport: Flushable) -> None:
-        """Let `transport` write at the end of this turn."""
-        pending = self._pending
-        if not pending:
-            self._loop.call_soon(self._write)
-        pending.append(transport)
-
-    def _write(self) -> None:
-        pending, self._pending = self._pending, []
-        for transport in pending:
-            transport.flush_open()
 
 
 class ContentReceiver(Protocol):
@@ -141,7 +60,7 @@ class StreamOwner(Protocol):
         """The connector closes: give up, with this error for whoever still reads."""
 
 
-class Transport(asyncio.Protocol):
+class Transport(SocketProtocol):
     """One connection: a core, its socket, and the exchanges on it.
 
     `on_change` is called when an exchange has ended, and once when the connection is lost.
@@ -149,27 +68,21 @@ class Transport(asyncio.Protocol):
 
     __slots__ = (
         "_closed",
-        "_drain_waiters",
         "_lost",
         "_reading_paused",
-        "_socket",
-        "batch",
         "core",
         "exchanges",
         "idle_since",
         "key",
-        "loop",
         "on_change",
         "received_at",
         "receiver",
         "served",
         "timings",
-        "writing_paused",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, batch: WriteBatch | None = None) -> None:
-        self.loop = loop
-        self.batch = WriteBatch(loop) if batch is None else batch
+        super().__init__(loop, WriteBatch(loop) if batch is None else batch)
         self.core = H1ClientConnection()
         self.exchanges: dict[int, StreamOwner] = {}
         self.on_change: Callable[[Transport], None] | None = None
@@ -180,15 +93,11 @@ class Transport(asyncio.Protocol):
         # What the connection is good for, and what making it took; its dialler says.
         self.key: ConnectionKey | None = None
         self.timings: DialTimings | None = None
-        self._socket: asyncio.Transport | None = None
         self._lost = False
         self._closed: asyncio.Future[None] | None = None
         self._reading_paused = False
-        self.writing_paused = False
-        """Whether the socket has been given more than it takes at the moment."""
         self.receiver: ContentReceiver | None = None
         """After an upgrade: what takes the octets as they come, which the core need not see."""
-        self._drain_waiters: set[asyncio.Future[None]] = set()
 
     def __repr__(self) -> str:
         state = "closed" if self._lost else f"{len(self.exchanges)} open"
@@ -196,12 +105,6 @@ class Transport(asyncio.Protocol):
         return f"<{type(self).__name__} {peer} HTTP/1.1 {state} served={self.served}>"
 
     # --- questions -----------------------------------------------------------------------------
-
-    @property
-    def is_open(self) -> bool:
-        """Whether octets can still be exchanged."""
-        socket = self._socket
-        return socket is not None and not socket.is_closing()
 
     @property
     def unsent(self) -> int:
@@ -214,11 +117,6 @@ class Transport(asyncio.Protocol):
         """How many exchanges may begin now."""
         socket = self._socket
         return 0 if socket is None or socket.is_closing() else self.core.available_streams
-
-    @property
-    def socket_transport(self) -> asyncio.Transport | None:
-        """The event loop's transport; None once the connection is lost."""
-        return self._socket
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What the event loop's transport knows: ``peername``, ``ssl_object``, ``socket``..."""
@@ -255,21 +153,10 @@ class Transport(asyncio.Protocol):
         for exchange in tuple(self.exchanges.values()):
             exchange.connection_lost(exc)
         self.exchanges.clear()
-        for waiter in self._drain_waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._wake_writers()
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
         self._changed()
-
-    def pause_writing(self) -> None:
-        self.writing_paused = True
-
-    def resume_writing(self) -> None:
-        self.writing_paused = False
-        for waiter in self._drain_waiters:
-            if not waiter.done():
-                waiter.set_result(None)
 
     def _dispatch(self, events: list[Event], cause: BaseException | None = None) -> None:
         exchanges = self.exchanges
@@ -357,12 +244,6 @@ class Transport(asyncio.Protocol):
         if buffers:
             self._write(socket, buffers)
 
-    def _write(self, socket: asyncio.Transport, buffers: list[Buffer]) -> None:
-        if len(buffers) == 1:
-            socket.write(buffers[0])
-        else:
-            write_together(socket, buffers, self.loop)
-
     def send_unframed(self, data: Buffer) -> bool:
         """Write octets of another protocol, as the core would; all of HTTP's are out.
 
@@ -388,28 +269,11 @@ class Transport(asyncio.Protocol):
             raise ClientConnectionResetError("Connection lost")
         if not self.writing_paused:
             return
-        waiter = self.loop.create_future()
-        self._drain_waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._drain_waiters.discard(waiter)
+        await self._wait_drained()
         if self._lost:
             raise ClientConnectionResetError("Connection lost")
 
     # --- the end -------------------------------------------------------------------------------
-
-    def end_sending(self) -> bool:
-        """Say that nothing more will be written; False where that cannot be said by itself."""
-        socket = self._socket
-        if socket is None or socket.is_closing() or not socket.can_write_eof():
-            return False
-        try:
-            socket.write_eof()
-        except OSError:
-            # The peer has reset the connection, and the loop has not heard of it yet.
-            socket.abort()
-        return True
 
     def close(self) -> None:
         """Close when what was written is out; TLS says goodbye. Idempotent."""
@@ -418,11 +282,6 @@ class Transport(asyncio.Protocol):
         if self._socket is not None and not self._socket.is_closing():
             self._resume_for_close()
             self._socket.close()
-
-    def abort(self) -> None:
-        """Close at once, losing what was not written yet. Idempotent."""
-        if self._socket is not None:
-            self._socket.abort()
 
     def _resume_for_close(self) -> None:
         # A paused TLS transport would never see the peer's close_notify.
@@ -438,36 +297,10 @@ class Transport(asyncio.Protocol):
         await asyncio.shield(self._closed)
 
 
-class BufferedTransport(Transport, asyncio.BufferedProtocol):
-    """A `Transport` that gives the loop a buffer to read into, and takes a copy of what came.
-
-    asyncio's own loop makes a block of 256 KiB for each read of a plain protocol; where the
-    allocator maps that anew, most of the time of a short response goes into it. asyncio's TLS
-    layer, and uvloop's, gain wherever they run.
-    """
+class BufferedTransport(Transport, BufferedReading):
+    """A `Transport` for loops that are cheaper with a buffer to read into."""
 
     __slots__ = ()
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        buffer = self.batch.buffer
-        if buffer is None:
-            buffer = self.batch.buffer = memoryview(bytearray(READ_SIZE))
-        return buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(self.get_buffer(nbytes)[:nbytes]))
-
-
-def reads_into_buffer(loop: asyncio.AbstractEventLoop, *, is_tls: bool) -> bool:
-    """Whether a protocol that offers a buffer to `loop` is the cheaper kind.
-
-    One buffer for all connections needs a loop that reads when a socket is ready, not one that is
-    given a buffer to be filled at some later time, as the proactor of Windows is.
-    """
-    if isinstance(loop, asyncio.SelectorEventLoop):
-        # Where the blocks that the loop makes are kept, it is one copy less without a buffer.
-        return is_tls or not KEEPS_BLOCKS
-    return is_tls and type(loop).__module__.partition(".")[0] == "uvloop"
 
 
 def transport_class(loop: asyncio.AbstractEventLoop, *, is_tls: bool) -> type[Transport]:

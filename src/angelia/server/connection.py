@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 from angelia.core.h1_server import H1ServerConnection, understands_expectation
 from angelia.core.h1_wire import ReadyHead
 from angelia.core.interface import Buffer, Content, End, Event, Failed, RequestHead, ResponseHead
-from angelia.net.transport import READ_SIZE, WriteBatch, write_together
+from angelia.net.socket_protocol import (
+    BufferedReading,
+    SocketProtocol,
+    WriteBatch,
+    write_together,
+)
 from angelia.server.exchange import ServerExchange, announces_content
 from angelia.server.failures import answer_to, refusal, refuse_expectation
 from angelia.server.http_exception import HTTPException, complaint
@@ -66,7 +71,7 @@ class Acceptor(Protocol):
         """A handler goes on though its request was answered."""
 
 
-class ServerConnection(asyncio.Protocol):
+class ServerConnection(SocketProtocol):
     """One connection. Each handler runs in a context of its own, a copy of the connection's."""
 
     __slots__ = (
@@ -75,7 +80,6 @@ class ServerConnection(asyncio.Protocol):
         "_begun",
         "_closing",
         "_context",
-        "_drain_waiters",
         "_due",
         "_early",
         "_exchange",
@@ -85,16 +89,12 @@ class ServerConnection(asyncio.Protocol):
         "_partial",
         "_send_watch",
         "_server",
-        "_socket",
         "_starting",
         "_task",
         "_tasks",
         "_ticks_at",
         "_timer",
-        "_writing_paused",
-        "batch",
         "core",
-        "loop",
         "memo",
         "options",
         "scheme",
@@ -110,17 +110,15 @@ class ServerConnection(asyncio.Protocol):
         scheme: str,
         tasks: HandlerTasks,
     ) -> None:
+        super().__init__(loop, batch)
         self._server = server
         self._tasks = tasks
         self.options = options
-        self.loop = loop
-        self.batch = batch
         self.scheme = scheme
         self.core = H1ServerConnection(options.limits)
         self.served = 0
         # What a handler has found out about the connection, for its next request.
         self.memo: Any = None
-        self._socket: asyncio.Transport | None = None
         self._exchange: ServerExchange | None = None
         # That of a request whose handler is still to be called; whether handlers are being called.
         self._begun: ServerExchange | None = None
@@ -139,9 +137,7 @@ class ServerConnection(asyncio.Protocol):
         self._early = b""
         # Reading is paused for a slow reader, or because enough requests wait.
         self._held = False
-        self._writing_paused = False
         self._send_watch: SendWatch | None = None
-        self._drain_waiters: set[asyncio.Future[None]] = set()
         # No request will be taken after the one under way.
         self._closing = False
         self._half_closed = False
@@ -155,12 +151,6 @@ class ServerConnection(asyncio.Protocol):
     # --- questions -----------------------------------------------------------------------------
 
     @property
-    def is_open(self) -> bool:
-        """Whether octets can still be sent."""
-        socket = self._socket
-        return socket is not None and not socket.is_closing()
-
-    @property
     def busy(self) -> bool:
         """Whether a request is under way."""
         return self._exchange is not None
@@ -169,16 +159,6 @@ class ServerConnection(asyncio.Protocol):
     def task(self) -> asyncio.Task[None] | None:
         """The task that answers the request under way."""
         return self._task
-
-    @property
-    def writing_paused(self) -> bool:
-        """Whether the socket has been given more than it takes at the moment."""
-        return self._writing_paused
-
-    @property
-    def socket_transport(self) -> asyncio.Transport | None:
-        """The event loop's transport; None once the connection is lost."""
-        return self._socket
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What the transport knows; the addresses of a request also when it is gone."""
@@ -273,9 +253,7 @@ class ServerConnection(asyncio.Protocol):
         self._begun = None
         self._clear_timer()
         self._stop_watching()
-        for waiter in self._drain_waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._wake_writers()
         exchange = self._exchange
         if exchange is not None:
             gone = ConnectionResetError("the client has gone")
@@ -294,15 +272,12 @@ class ServerConnection(asyncio.Protocol):
             self._task.add_done_callback(lambda _: self._forget())
 
     def pause_writing(self) -> None:
-        self._writing_paused = True
+        super().pause_writing()
         self._watch_sending()
 
     def resume_writing(self) -> None:
-        self._writing_paused = False
+        super().resume_writing()
         self._stop_watching()
-        for waiter in self._drain_waiters:
-            if not waiter.done():
-                waiter.set_result(None)
 
     def _forget(self) -> None:
         """All is over. What is left is no cycle: it goes without the collector."""
@@ -390,7 +365,7 @@ class ServerConnection(asyncio.Protocol):
                 response = await handler(request)
                 if (
                     type(response) is not Response
-                    or self._writing_paused
+                    or self.writing_paused
                     or not response._answer_now(request)
                 ):
                     if exchange.upgraded is None:
@@ -572,33 +547,15 @@ class ServerConnection(asyncio.Protocol):
         if socket is None or socket.is_closing():
             raise ConnectionResetError("the client has gone")
         socket.write(data)
-        return self._writing_paused
+        return self.writing_paused
 
     def send_all_unframed(self, buffers: list[Buffer]) -> bool:
         """As `send_unframed`, in as few segments as can be."""
         socket = self._socket
         if socket is None or socket.is_closing():
             raise ConnectionResetError("the client has gone")
-        if len(buffers) == 1:
-            socket.write(buffers[0])
-        else:
-            write_together(socket, buffers, self.loop)
-        return self._writing_paused
-
-    def end_sending(self) -> bool:
-        """Say that nothing more will be written; False where that cannot be said by itself."""
-        socket = self._socket
-        if socket is None or socket.is_closing() or not socket.can_write_eof():
-            return False
-        self._write_eof(socket)
-        return True
-
-    def _write_eof(self, socket: asyncio.Transport) -> None:
-        try:
-            socket.write_eof()
-        except OSError:
-            # The client has reset the connection, and the loop has not heard of it yet.
-            socket.abort()
+        self._write(socket, buffers)
+        return self.writing_paused
 
     def end(self, timeout: float) -> None:
         """All is said: close when what was written is out, in `timeout` seconds at the latest."""
@@ -701,13 +658,8 @@ class ServerConnection(asyncio.Protocol):
 
     async def drain(self) -> None:
         """Wait until the socket takes more; ConnectionResetError when it never will."""
-        if self._writing_paused and self._socket is not None:
-            waiter = self.loop.create_future()
-            self._drain_waiters.add(waiter)
-            try:
-                await waiter
-            finally:
-                self._drain_waiters.discard(waiter)
+        if self.writing_paused and self._socket is not None:
+            await self._wait_drained()
         if self._socket is None:
             raise ConnectionResetError("the client has gone")
 
@@ -833,10 +785,9 @@ class ServerConnection(asyncio.Protocol):
         socket = self._socket
         if socket is None or socket.is_closing():
             return
-        if self._half_closed or not socket.can_write_eof():
+        if self._half_closed or not self.end_sending():
             self.close()
             return
-        self._write_eof(socket)
         # One that asked for 100 and was refused may send all the same.
         self._resume()
         self._wait_for(CLOSING_TIME)
@@ -888,25 +839,11 @@ class ServerConnection(asyncio.Protocol):
             self._send_watch.stop()
             self._send_watch = None
 
-    def abort(self) -> None:
-        """Close at once. Idempotent."""
-        if self._socket is not None:
-            self._socket.abort()
 
-
-class BufferedServerConnection(ServerConnection, asyncio.BufferedProtocol):
+class BufferedServerConnection(ServerConnection, BufferedReading):
     """The same for event loops that are cheaper with a buffer to read into."""
 
     __slots__ = ()
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        buffer = self.batch.buffer
-        if buffer is None:
-            buffer = self.batch.buffer = memoryview(bytearray(READ_SIZE))
-        return buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(self.get_buffer(nbytes)[:nbytes]))
 
 
 def _checked(response: object) -> StreamResponse:

@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from angelia.core.h1_wire import REQUEST_LIMITS, HeadLimits
+from angelia.net.socket_protocol import WriteBatch, reads_into_buffer
 from angelia.net.streams import DEFAULT_LIMIT
-from angelia.net.transport import WriteBatch, reads_into_buffer
 from angelia.server.connection import BufferedServerConnection, ServerConnection
 from angelia.server.options import (
     BODY_TIMEOUT,
