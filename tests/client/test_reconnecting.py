@@ -243,11 +243,15 @@ class TestConnections:
         assert pauses == [1, 77, 4, 1, 2]
 
     async def test_arguments(self) -> None:
-        """They are those of ws_connect, an iterator of protocols among them."""
+        """They are those of ws_connect, also what can be gone through once."""
         script = ws_script(echo, protocols=("b",))
         async with RawServer(script) as server, angelia.ClientSession() as session:
             made = session.ws_reconnect(
-                ws_url(server), backoff=AT_ONCE, protocols=iter(("a", "b")), headers={"X-Y": "z"}
+                ws_url(server),
+                backoff=AT_ONCE,
+                protocols=iter(("a", "b")),
+                headers=iter([("X-Y", "z")]),
+                params=iter([("q", "1")]),
             )
             async with aclosing(made) as them:
                 count = 0
@@ -256,7 +260,8 @@ class TestConnections:
                     count += 1
                     if count == 2:
                         break
-            assert all(b"X-Y: z" in head for head in server.requests)
+            assert len(server.requests) == 2
+            assert all(b"?q=1 " in head and b"X-Y: z" in head for head in server.requests)
             with pytest.raises(TypeError, match="nonsense"):
                 await anext(session.ws_reconnect("ws://127.0.0.1/", nonsense=1))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from multidict import CIMultiDict
@@ -298,10 +298,10 @@ class ClientSession(SessionSettings):
         Safe to cancel.
         """
         backoff.check()
-        protocols = arguments.get("protocols", ())
-        if not isinstance(protocols, str):
-            # It may be of a kind that can be gone through once.
-            arguments["protocols"] = tuple(protocols)
+        for name, value in arguments.items():
+            if isinstance(value, Iterator):
+                # Protocols, fields and parameters may be of a kind that can be gone through once.
+                arguments[name] = tuple(value)
         return reconnections(
             functools.partial(self.ws_connect, url, **arguments), lambda: self.closed, backoff
         )
