@@ -696,7 +696,7 @@ class TestFlow:
                 sent += 1
                 await asyncio.sleep(0)
             # One read may carry it beyond, and no more.
-            assert seen[0]._ws._size < 2 * 256 * 1024 + 20_000
+            assert seen[0]._ws._inbox.size < 2 * 256 * 1024 + 20_000
             go.set()
             assert (await peer.close()).type is WSMsgType.CLOSE
             assert count == sent

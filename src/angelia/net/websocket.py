@@ -1,7 +1,7 @@
 """WebSocket: messages to await and to send, over whatever the opening handshake ran on.
 
-Owns, for both roles: what was received and not read yet, with its bound; who waits for a message;
-the closing handshake with its time limit; when the connection ends. The protocol is
+Owns, for both roles: the bound on what was not received yet; the closing handshake with its time
+limit; when the connection ends. The protocol is
 `core.ws`'s. Knows nothing of requests, sessions or handlers, and not what carries it: see
 `Carrier`.
 
@@ -13,9 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import deque
-from operator import itemgetter
-from sys import getsizeof
 from typing import Any, Final, NamedTuple, Protocol
 
 from angelia.core.interface import Buffer, Role
@@ -36,6 +33,7 @@ from angelia.errors import (
     ServerTimeoutError,
     WebSocketError,
 )
+from angelia.net.websocket_inbox import Inbox
 from angelia.net.websocket_pings import Heartbeat, Latency
 from angelia.net.websocket_queue import SendQueue, wants_thread
 
@@ -55,18 +53,12 @@ DEFAULT_CLOSE_TIMEOUT: Final = 10.0
 # With so many octets of messages unread, the socket is not read either.
 MAX_UNREAD: Final = 256 * 1024
 
-# What an unread message takes beside its data: a tuple and its place in the queue.
-MESSAGE_COST: Final = 100
-
 # A server's handler that asks for messages of a closed WebSocket again and again would never let
 # anybody else run; so often it is told that there are none.
 MAX_READS_AFTER_END: Final = 5
 
 _CLOSED: Final = WSMessage(WSMsgType.CLOSED, None, None)
 _CLOSING: Final = WSMessage(WSMsgType.CLOSING, None, None)
-
-# What takes the room of a message.
-_data: Final = itemgetter(1)
 
 _SENDING: Final = (WSState.OPEN, WSState.CLOSE_RECEIVED)
 _OPEN: Final = WSState.OPEN
@@ -194,10 +186,10 @@ class WebSocket:
         "_exception",
         "_flusher",
         "_heartbeat",
+        "_inbox",
         "_latency",
         "_linger",
         "_loop",
-        "_messages",
         "_messages_received",
         "_messages_sent",
         "_octets_received",
@@ -208,9 +200,7 @@ class WebSocket:
         "_parting",
         "_paused",
         "_refilling",
-        "_size",
         "_taken",
-        "_waiter",
         "closed",
         "deflate",
     )
@@ -246,14 +236,10 @@ class WebSocket:
         self.closed = False
         """Whether `close` was called, or the end has been read."""
         self._latency = Latency()
-        self._messages: deque[WSMessage] = deque()
+        self._inbox = Inbox(loop)
         self._messages_sent = self._messages_received = 0
         self._octets_sent = self._octets_received = 0
-        self._size = 0
         self._paused = self._refilling = False
-        # Of whoever waits for a message: gets it, or None where there is something to look at. Not
-        # done means that nothing is queued.
-        self._waiter: asyncio.Future[WSMessage | None] | None = None
         self._after_end = 0
         # The peer has ended the connection; that is looked at when all that it sent was.
         self._eof = False
@@ -274,7 +260,7 @@ class WebSocket:
             )
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._core!r} unread={len(self._messages)}>"
+        return f"<{type(self).__name__} {self._core!r} unread={len(self._inbox.messages)}>"
 
     # --- questions -----------------------------------------------------------------------------
 
@@ -320,7 +306,7 @@ class WebSocket:
             self._messages_received,
             self._octets_sent,
             self._octets_received,
-            len(self._messages),
+            len(self._inbox.messages),
             self.latency,
         )
 
@@ -340,17 +326,15 @@ class WebSocket:
             if core.pending:
                 self._refill_soon()
             return
-        waiter = self._waiter
-        if waiter is not None and len(messages) == 1 and not waiter.done():
+        inbox = self._inbox
+        if len(messages) == 1 and inbox.hand_over(messages[0]):
             # The usual case: past the queue.
             self._messages_received += 1
-            self._waiter = None
-            waiter.set_result(messages[0])
         elif messages:
             self._messages_received += len(messages)
-            self._messages.extend(messages)
-            self._size += sum(map(getsizeof, map(_data, messages))) + MESSAGE_COST * len(messages)
-            self._queued()
+            inbox.put(messages)
+            if inbox.size > MAX_UNREAD:
+                self._let_peer_wait()
 
     def feed_eof(self) -> None:
         """The peer has ended the connection."""
@@ -373,14 +357,9 @@ class WebSocket:
 
     def _take_in(self, messages: list[WSMessage]) -> None:
         core = self._core
-        for message in messages:
-            kind = message[0]
-            if kind is _BINARY or kind is _TEXT:
-                self._messages_received += 1
-            elif not self._take_control(message):
-                continue
-            if not self._closing:
-                self._queue(message)
+        wanted = [message for message in messages if self._take_one(message)]
+        if wanted and not self._closing:
+            self._inbox.put(wanted)
         if core.has_output:
             self._flush_answers()
         if core.state is not _OPEN:
@@ -390,25 +369,23 @@ class WebSocket:
                 self._begin_linger()
             elif core.state is WSState.CLOSE_RECEIVED and self._options.autoclose:
                 self._leave_answer()
-        if self._messages:
-            self._queued()
+        if self._inbox.size > MAX_UNREAD:
+            self._let_peer_wait()
 
-    def _queued(self) -> None:
-        """Messages are queued: they are for who waits; who does not lets the peer wait."""
-        self._hand_over(None)
-        if self._size > MAX_UNREAD and not self._paused and self._core.receiving:
+    def _let_peer_wait(self) -> None:
+        """There is too much that nobody has read."""
+        if not self._paused and self._core.receiving:
             self._pause()
 
-    def _queue(self, message: WSMessage) -> None:
-        self._messages.append(message)
-        self._size += getsizeof(message[1]) + MESSAGE_COST
-
-    def _take_control(self, message: WSMessage) -> bool:
-        """Look at what is no data; True where it is for whoever receives."""
-        if message.type is WSMsgType.PONG:
+    def _take_one(self, message: WSMessage) -> bool:
+        """Look at a message; True where it is for whoever receives."""
+        kind = message[0]
+        if kind is _BINARY or kind is _TEXT:
+            self._messages_received += 1
+        elif kind is WSMsgType.PONG:
             self._latency.pong_received(message.data)
             return not self._options.autoping
-        if message.type is WSMsgType.ERROR:
+        elif kind is WSMsgType.ERROR:
             self._exception = message.data
         return True
 
@@ -427,7 +404,7 @@ class WebSocket:
         """Look at some of what waits in the core, if there is room for what it makes."""
         self._refilling = False
         core = self._core
-        if core.pending and (self._closing or self._size <= MAX_UNREAD):
+        if core.pending and (self._closing or self._inbox.size <= MAX_UNREAD):
             self._take_in(core.receive_data(b""))
             if core.pending:
                 self._refill_soon()
@@ -440,7 +417,7 @@ class WebSocket:
 
     def _make_room(self) -> None:
         """A message was read: the peer may go on where there is room for more."""
-        if self._size <= MAX_UNREAD // 2:
+        if self._inbox.size <= MAX_UNREAD // 2:
             if self._core.pending:
                 self._refill_soon()
             else:
@@ -469,7 +446,7 @@ class WebSocket:
 
     def _append_end(self, message: WSMessage) -> None:
         if not self._closing:
-            self._messages.append(message)
+            self._inbox.put([message])
 
     # --- flow ----------------------------------------------------------------------------------
 
@@ -485,8 +462,7 @@ class WebSocket:
                 self._carrier.resume_reading()
 
     def _drop_unread(self) -> None:
-        self._messages.clear()
-        self._size = 0
+        self._inbox.clear()
         if self._core.pending:
             self._refill_soon()
         else:
@@ -527,29 +503,19 @@ class WebSocket:
 
     # --- receiving -----------------------------------------------------------------------------
 
-    def _hand_over(self, message: WSMessage | None) -> bool:
-        """Give `message` to who waits, or let them look at what there is; False where nobody is."""
-        waiter = self._waiter
-        if waiter is None or waiter.done():
-            return False
-        self._waiter = None
-        waiter.set_result(message)
-        return True
-
     def next_message(self) -> WSMessage | None:
         """The next message, if it has come; RuntimeError while somebody waits for it."""
-        if self._waiter is not None:
+        inbox = self._inbox
+        if inbox.waiter is not None:
             raise RuntimeError("Concurrent call to receive() is not allowed")
-        queue = self._messages
-        if queue:
-            message = queue.popleft()
+        if inbox.messages:
+            message = inbox.take()
             kind = message[0]
-            if kind is _TEXT or kind is _BINARY:
-                self._size -= getsizeof(message[1]) + MESSAGE_COST
-                if self._paused:
-                    self._make_room()
-                return message
-            return self._control(message)
+            if kind is not _TEXT and kind is not _BINARY:
+                self._receive_control(message)
+            if self._paused:
+                self._make_room()
+            return message
         if self._closing:
             return _CLOSING
         if self.closed or self._over:
@@ -558,19 +524,13 @@ class WebSocket:
             return _CLOSED
         return None
 
-    def _control(self, message: WSMessage) -> WSMessage:
-        if message is _CLOSED:
-            self.closed = True
-            return message
-        self._size -= getsizeof(message.data) + MESSAGE_COST
-        if message.type is WSMsgType.ERROR:
+    def _receive_control(self, message: WSMessage) -> None:
+        """What is no data is received, perhaps the end."""
+        if message is _CLOSED or message.type is WSMsgType.ERROR:
             self.closed = True
         elif message.type is WSMsgType.CLOSE and self._options.autoclose:
             self.closed = True
             self._answer_close()
-        elif self._paused:
-            self._make_room()
-        return message
 
     def _count_read_after_end(self) -> None:
         if self._core.role is Role.SERVER:
@@ -584,29 +544,11 @@ class WebSocket:
         TimeoutError after `timeout` seconds or those of the options. Who does not get the result,
         being cancelled or in time's name, has to `stop_waiting`; then no message is lost.
         """
-        waiter = self._waiter = self._loop.create_future()
-        limit = timeout or self._options.receive_timeout
-        if limit:
-            timer = self._loop.call_later(limit, _expire, waiter)
-            waiter.add_done_callback(lambda _: timer.cancel())
-        return waiter
+        return self._inbox.wait(timeout or self._options.receive_timeout)
 
     def stop_waiting(self, waiter: asyncio.Future[WSMessage | None]) -> None:
         """Nobody awaits `waiter` any more."""
-        if self._waiter is waiter:
-            self._waiter = None
-        if not waiter.done():
-            # Not cancelled: a coroutine that nobody runs any more. There may be no loop either.
-            if not waiter.get_loop().is_closed():
-                waiter.cancel()
-            return
-        if waiter.cancelled() or waiter.exception() is not None:
-            return
-        # It was cancelled when the message was on its way already.
-        message = waiter.result()
-        if message is not None and not self._hand_over(message):
-            self._messages.appendleft(message)
-            self._size += getsizeof(message[1]) + MESSAGE_COST
+        self._inbox.stop_waiting(waiter)
 
     # --- sending -------------------------------------------------------------------------------
 
@@ -711,7 +653,6 @@ class WebSocket:
     def _pong_missing(self, waited: float) -> None:
         text = f"No PONG received after {waited:g} seconds"
         error = ServerTimeoutError(text) if self._core.role is Role.CLIENT else TimeoutError(text)
-        self._size += getsizeof(error) + MESSAGE_COST
         self._break(error, WSMessage(WSMsgType.ERROR, error, None))
         self._carrier.abort()
 
@@ -737,7 +678,7 @@ class WebSocket:
             self._send_close(code, message)
         self.closed = self._closing = True
         self._drop_unread()
-        self._hand_over(None)
+        self._inbox.hand_over(None)
         try:
             if not self._over:
                 await self._wait_over()
@@ -868,12 +809,7 @@ class WebSocket:
         waiter = self._over_waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-        self._hand_over(None)
-
-
-def _expire(waiter: asyncio.Future[WSMessage | None]) -> None:
-    if not waiter.done():
-        waiter.set_exception(TimeoutError())
+        self._inbox.hand_over(None)
 
 
 def _closing() -> ClientConnectionResetError:
