@@ -103,7 +103,8 @@ class WebSocketFace:
         """Send a text message.
 
         It is on its way at once; what is waited for is room in the socket. `compress` 0 sends it as
-        it is, though compression was agreed on. TypeError for what is no str,
+        it is, though compression was agreed on; any other value is as none, since all messages
+        share one compressor, with one level. TypeError for what is no str,
         ClientConnectionResetError once the WebSocket is closing or closed.
         """
         if not isinstance(data, str):
