@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from sys import getsizeof
+from typing import Any
 
 import pytest
 
 from angelia.core.ws_messages import WSMessage, WSMsgType
 from angelia.net.websocket_inbox import MESSAGE_COST, Inbox
+from websocket_kit import Clock
 
 
 def text(data: str) -> WSMessage:
@@ -85,16 +87,22 @@ async def test_cancelled_before() -> None:
 
 
 async def test_time_limit() -> None:
-    """After the limit it is a TimeoutError, and the timer is gone with the wait."""
-    inbox = Inbox(asyncio.get_running_loop())
-    waiter = inbox.wait(0.001)
+    """After the limit it is a TimeoutError; the timer goes with the wait."""
+    clock = Clock()
+    loop: Any = clock
+    inbox = Inbox(loop)
+    waiter = inbox.wait(5)
+    clock.advance(5)
     with pytest.raises(TimeoutError):
         await waiter
     inbox.stop_waiting(waiter)
     assert inbox.waiter is None
-    waiter = inbox.wait(3600)
+    waiter = inbox.wait(5)
+    assert clock.pending == 1
     inbox.hand_over(text("a"))
     assert await waiter == text("a")
+    await asyncio.sleep(0)
+    assert clock.pending == 0
 
 
 def test_nobody_runs_it() -> None:

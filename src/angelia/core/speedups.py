@@ -6,6 +6,7 @@ Owns nothing but the choice. ``ANGELIA_PURE=1`` in the environment chooses Pytho
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from angelia.core.pure import (
@@ -14,6 +15,15 @@ from angelia.core.pure import (
     RequestScan,
     ResponseScan,
     Special,
+    advise_huge_pages,
+    mask,
+    scan_frame,
+    scan_messages,
+    scan_request_head,
+    scan_response_head,
+    serialize_and_group,
+    serialize_frame,
+    serialize_head,
 )
 
 __all__ = (
@@ -35,25 +45,11 @@ __all__ = (
 )
 
 
-IMPLEMENTATION: str
+IMPLEMENTATION = "pure"
 """``c`` or ``pure``."""
 
-if TYPE_CHECKING or os.environ.get("ANGELIA_PURE") == "1":
-    from angelia.core.pure import (
-        advise_huge_pages,
-        mask,
-        scan_frame,
-        scan_messages,
-        scan_request_head,
-        scan_response_head,
-        serialize_and_group,
-        serialize_frame,
-        serialize_head,
-    )
-
-    IMPLEMENTATION = "pure"
-else:
-    try:
+if not TYPE_CHECKING and os.environ.get("ANGELIA_PURE") != "1":
+    with suppress(ImportError):
         from angelia.core._speedups import (
             advise_huge_pages,
             mask,
@@ -67,17 +63,3 @@ else:
         )
 
         IMPLEMENTATION = "c"
-    except ImportError:
-        from angelia.core.pure import (
-            advise_huge_pages,
-            mask,
-            scan_frame,
-            scan_messages,
-            scan_request_head,
-            scan_response_head,
-            serialize_and_group,
-            serialize_frame,
-            serialize_head,
-        )
-
-        IMPLEMENTATION = "pure"
