@@ -7,6 +7,7 @@ visible ASCII was found out before.
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
 from typing import Final
 
 from angelia.core.h1_wire import excerpt
@@ -18,7 +19,7 @@ __all__ = ("check_host", "check_target")
 # RFC 3986 §3.2.2, without the sub-delims of a reg-name, which no name that can be looked up has:
 # they are what separates things elsewhere. The zone of RFC 6874 means nothing to others.
 _AUTHORITY: Final = lazy(
-    r"(?P<host>[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]+\]|\[[vV][0-9A-Fa-f]+\.[A-Za-z0-9._~:-]+\])"
+    r"(?P<host>[A-Za-z0-9._~%-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|\[[vV][0-9A-Fa-f]+\.[A-Za-z0-9._~:-]+\])"
     r"(?::(?P<port>[0-9]{0,5}))?"
 )
 _ABSOLUTE: Final = lazy(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)(?:[/?].*)?")
@@ -76,7 +77,18 @@ def _check_absolute(target: str, host: str | None) -> None:
 def _split(authority: str, what: str) -> tuple[str, str]:
     """Host in lower case and port; no userinfo, which RFC 9110 §4.2.4 has us take for an attack."""
     found = _AUTHORITY.fullmatch(authority)
-    if found is None or int(found["port"] or 0) > MAX_PORT:
+    if found is None or int(found["port"] or 0) > MAX_PORT or not _is_ipv6(found["ipv6"]):
         raise HeadError(f"not a host and port in {what}: {excerpt(authority)}")
     port = found["port"]
     return found["host"].lower(), str(int(port)) if port else ""
+
+
+def _is_ipv6(literal: str | None) -> bool:
+    """Whether a literal is an address; None is no literal. Others cannot be in a URL."""
+    if literal is None:
+        return True
+    try:
+        IPv6Address(literal)
+    except ValueError:
+        return False
+    return True
