@@ -98,6 +98,11 @@ class TestHost:
         assert list(request.headers.items())[:2] == [("Host", "other"), ("X", "1")]
         assert request.headers.getall("Host") == ["other"]
 
+    async def test_one_host(self) -> None:
+        """RFC 9112 §3.2: a request has one `Host`, the last that was given."""
+        request = ClientRequest("GET", HTTP, headers=[("Host", "a"), ("HOST", "b")])
+        assert request.headers.getall("Host") == ["b"]
+
     @pytest.mark.parametrize("url", ["/path", "http:///path", "http://0x7f.1/", "http://127.1/"])
     async def test_no_host(self, url: str) -> None:
         """A URL without a host, or with an odd form of an address, is refused."""
@@ -181,6 +186,7 @@ class TestTarget:
             ("http://a/", {"a": "+ &=\xe4"}, "a=%2B+%26%3D%C3%A4"),
             ("http://a/?x=1", "y=%2F&z=a b", "x=1&y=/&z=a+b"),
             ("http://a/", "?y", "y"),
+            ("http://a/", "y=1#2&z=3", "y=1%232&z=3"),
             ("http://a/", {}, ""),
             ("http://a/?x", {}, "x"),
             ("http://a/", None, ""),

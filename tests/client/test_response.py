@@ -889,6 +889,23 @@ class TestLife:
         assert await resp.read() == b"x"
         assert await resp.text() == "x"
 
+    async def test_release_awaited(self) -> None:
+        """What `release` returns may be awaited: it is done already."""
+        resp = await fetch(response(b"x"))
+        released = resp.release()
+        assert await released is None
+        assert await released is None
+
+    @pytest.mark.parametrize("content", [b"", b"x", b"x" * 200_000])
+    async def test_stream_behind_read(self, content: bytes) -> None:
+        """What `read` took is taken from the stream too: that is at its end."""
+        resp = await fetch(response(content))
+        assert resp.content.at_eof()
+        assert await resp.content.read() == b""
+        assert [part async for part in resp.content.iter_any()] == []
+        assert resp.content.total_bytes == len(content)
+        assert await resp.read() == content
+
     @pytest.mark.parametrize("end", ["release", "close", "leave"])
     @pytest.mark.parametrize("whole", [True, False])
     async def test_unread(self, end: str, whole: bool) -> None:

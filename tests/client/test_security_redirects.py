@@ -398,6 +398,7 @@ class TestTargets:
             "javascript:alert(1)",
             "data:text/plain,x",
             "unix:///run/docker.sock",
+            "tcp://b.test:{}/",
             "blob:http://b.test/",
         ],
     )

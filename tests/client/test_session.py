@@ -306,6 +306,28 @@ class TestRequests:
             parts = server.requests[0].split(b"\r\n\r\n")[:-1]
         assert [part.split(b" ")[1] for part in parts] == [b"/api/x", b"/y", b"/z"]
 
+    async def test_base_url_and_authority(self) -> None:
+        """A reference with a host but no scheme takes the scheme of the base (RFC 3986 §5.2.2)."""
+        async with (
+            RawServer([OK]) as server,
+            angelia.ClientSession("http://base.invalid/") as session,
+            session.get(f"//127.0.0.1:{server.port}/x") as resp,
+        ):
+            await resp.read()
+            assert str(resp.url) == str(server.url / "x")
+
+    async def test_one_host(self) -> None:
+        """Of several `Host` fields of the session the last goes out, and no other."""
+        async with RawServer([OK]) as server:
+            fields = [("Host", "a.test"), ("Host", "b.test")]
+            async with (
+                angelia.ClientSession(headers=fields) as session,
+                session.get(server.url) as resp,
+            ):
+                await resp.read()
+            hosts = [line for line in head_of(server.requests[0]) if line[:5] == "Host:"]
+        assert hosts == ["Host: b.test"]
+
     async def test_base_url_without_slash(self) -> None:
         """A base URL's path ends with a slash."""
         with pytest.raises(ValueError, match="base_url"):
@@ -655,6 +677,14 @@ class TestBadArguments:
                 await session.get(url)
         assert isinstance(caught.value, angelia.InvalidURL)
         assert isinstance(caught.value, ValueError)
+
+    @pytest.mark.parametrize("url", ["", "relative", "/x?y", "http:///path"])
+    async def test_url_of_the_error(self, url: str) -> None:
+        """What was given is in the error, as a `URL` where it is one, however useless."""
+        async with angelia.ClientSession() as session:
+            with pytest.raises(angelia.InvalidUrlClientError) as caught:
+                await session.get(url)
+        assert caught.value.url == URL(url)
 
     @pytest.mark.parametrize("host", ["127.1", "2130706433", "0177.0.0.1"])
     async def test_odd_addresses(self, host: str) -> None:

@@ -36,8 +36,9 @@ def first_headers(
 ) -> CIMultiDict[str]:
     """`Host`, the session's fields and the automatic ones, for a request with none of its own."""
     own = headers.copy()
-    first = own.popall(hdrs.HOST, None) or [host]
-    result = CIMultiDict((hdrs.HOST, value) for value in first)
+    # RFC 9112 §3.2: one, and no more. The last one given is meant.
+    given = own.popall(hdrs.HOST, None) or [host]
+    result = CIMultiDict(((hdrs.HOST, given[-1]),))
     result.extend(own)
     add_missing(result, defaults)
     return result

@@ -129,6 +129,8 @@ _PARTS: Final = lazy(
 _CONTROL: Final = lazy(r"[\x00-\x1f\x7f]")
 # Octets that are no UTF-8 arrive as these.
 _SURROGATE: Final = lazy("[\udc80-\udcff]")
+# RFC 9112 §3.2: spaces end a request's target, and a URI is ASCII.
+_NOT_IN_A_TARGET: Final = lazy("[^\x21-\x7e]")
 
 
 def redirect_target(
@@ -143,7 +145,8 @@ def redirect_target(
     References are resolved against `current` (RFC 3986 §5.2), also those that repeat its scheme
     without a host: ``http:/path``, ``http:path``. Without a fragment of its own the target inherits
     that of `current` (RFC 9110 §10.2.2). With `requote` it is percent-encoded as any URL is;
-    without, path and query stay as they came, but for spaces, which no request line can hold.
+    without, path and query stay as they came, but for spaces and what is not ASCII, which no
+    request line can hold.
 
     Raises `NonHttpUrlRedirectClientError` for a scheme that is not in `schemes`, and
     `InvalidUrlRedirectClientError` for what is malformed, names no host, or names one in a form
@@ -160,7 +163,8 @@ def redirect_target(
     if scheme not in schemes:
         raise NonHttpUrlRedirectClientError(_redacted(location))
     authority, rest = parts["authority"], parts["rest"]
-    rest = _SURROGATE.sub(_percent_encoded, rest) if requote else rest.replace(" ", "%20")
+    unsendable = _SURROGATE if requote else _NOT_IN_A_TARGET
+    rest = unsendable.sub(_percent_encoded, rest)
     try:
         if authority is not None:
             target = _absolute(scheme, authority, rest, requote=requote)
@@ -200,7 +204,7 @@ def _relative(current: URL, scheme: str, rest: str, *, requote: bool) -> URL:
 
 
 def _percent_encoded(found: re.Match[str]) -> str:
-    return f"%{ord(found[0]) - 0xDC00:02X}"
+    return "".join(f"%{octet:02X}" for octet in found[0].encode("utf-8", "surrogateescape"))
 
 
 def _redacted(location: str) -> str:

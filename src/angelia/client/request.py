@@ -444,10 +444,9 @@ class ClientRequest:
         for name, value in headers:
             own.add(name, value)
         if hdrs.HOST in own:
-            first = own.popall(hdrs.HOST)
-            self.headers = CIMultiDict([(hdrs.HOST, value) for value in first])
-        else:
-            self.headers = CIMultiDict(((hdrs.HOST, host),))
+            # RFC 9112 §3.2: one, and no more. The last one given is meant.
+            host = own.popall(hdrs.HOST)[-1]
+        self.headers = CIMultiDict(((hdrs.HOST, host),))
         self.headers.extend(own)
 
     def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
@@ -838,7 +837,9 @@ def extended_query(url: URL, params: Any) -> URL:
     """`url` with `params` added to its query; what is encoded already is not encoded again."""
     if not isinstance(params, str):
         return url.extend_query(params)
-    added = URL(f"?{params.removeprefix('?')}").raw_query_string
+    # RFC 3986 §3.4: a number sign would end the query, and with it what was given.
+    given = params.removeprefix("?").replace("#", "%23")
+    added = URL(f"?{given}").raw_query_string
     query = f"{url.raw_query_string}&{added}" if url.raw_query_string else added
     base, hash_mark, fragment = str(url).partition("#")
     return URL(f"{base.partition('?')[0]}?{query}{hash_mark}{fragment}", encoded=True)

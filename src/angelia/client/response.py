@@ -11,7 +11,7 @@ import json
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from http.cookies import SimpleCookie
 from types import MappingProxyType, TracebackType
@@ -73,6 +73,18 @@ class ContentDisposition:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.type} {dict(self.parameters)}>"
+
+
+class _Done:
+    """For those who await what is done at once."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Iterator[None]:
+        return iter(())
+
+
+_DONE: Final = _Done()
 
 
 class _UnclosedGuard:
@@ -379,6 +391,9 @@ class ClientResponse:
             if exchange is None:
                 raise RuntimeError("the response has not started")
             stream = self._content = exchange.content
+            if self._body is not None and not stream.at_eof():
+                # `read` has had it, without a stream.
+                stream.read_nowait()
             if isinstance(stream, TracedStreamReader):
                 # Not our method: the stream must not hold us, who hold it.
                 stream.tell = partial(_tell_received, self._traces, self.method, self.url)
@@ -490,9 +505,13 @@ class ClientResponse:
         """Close the connection, unless the content has come whole. Idempotent."""
         self._finish()
 
-    def release(self) -> None:
-        """Give the connection back; if the content was not read whole it is closed. Idempotent."""
+    def release(self) -> Any:  # An awaitable; as such, checkers would ask for the await.
+        """Give the connection back; if the content was not read whole it is closed. Idempotent.
+
+        That is done at once. What it returns may be awaited, and need not be.
+        """
         self._finish()
+        return _DONE
 
     def _finish(self) -> None:
         self._closed = True

@@ -712,7 +712,8 @@ class ClientSession(SessionSettings):
                 if not _PLAIN_AUTHORITY.match(str_or_url):
                     check_authority(str_or_url)
                 url = URL(str_or_url)
-            if self._base_url is not None and not url.absolute:
+            # RFC 3986 §4.2: a reference without a scheme may still name a host.
+            if self._base_url is not None and not (url.absolute and url.scheme):
                 url = self._base_url.join(url)
             if url.absolute or url.scheme:
                 # Fails for a port that is none.
@@ -726,7 +727,7 @@ class ClientSession(SessionSettings):
             connector = self._connector
             if url.scheme and connector is not None and url.scheme not in connector.allowed_schemes:
                 raise NonHttpUrlClientError(url)
-            raise InvalidUrlClientError(str_or_url, "no scheme and host")
+            raise InvalidUrlClientError(url, "no scheme and host")
         return url
 
     def _merged_headers(self, headers: Any) -> CIMultiDict[str] | None:
@@ -794,7 +795,10 @@ class ClientSession(SessionSettings):
     ) -> Hop | None:
         """The hop that follows a redirect; None where the response leads nowhere."""
         connector = self._connector
-        schemes = HTTP_SCHEMES if connector is None else connector.allowed_schemes
+        # What else a connector can speak is for the caller to ask for, not for a server.
+        schemes = HTTP_SCHEMES | {request.original_url.scheme}
+        if connector is not None:
+            schemes &= connector.allowed_schemes
         location = response.special_field("location")
         try:
             redirect = next_hop(

@@ -100,7 +100,8 @@ class BasicAuth(_Credentials):
         return encode_basic_auth(self.login, self.password, self.encoding)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(login={self.login!r}, password='***', {self.encoding!r})"
+        shown = f"login={self.login!r}, password='***', encoding={self.encoding!r}"
+        return f"{type(self).__name__}({shown})"
 
 
 def encode_basic_auth(login: str, password: str = "", encoding: str = "utf-8") -> str:
