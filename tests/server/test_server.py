@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from pathlib import Path
@@ -119,6 +120,20 @@ class TestListening:
             wire.send(LAST)
             await wire.answer()
             assert await wire.closed()
+
+    @pytest.mark.parametrize("octets", [b"", b"\x16\x03\x01\x02\x00\x01"])
+    async def test_slow_handshake(self, octets: bytes) -> None:
+        """A client that does not end its TLS handshake has no more time than for a head."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trustme.CA().issue_cert("localhost").configure_cert(context)
+        async with (
+            serving(hello, ssl=context, head_timeout=0.05) as server,
+            connected(server) as wire,
+        ):
+            wire.send(octets)
+            # What is sent to a closed socket resets the connection.
+            with contextlib.suppress(ConnectionResetError):
+                assert await wire.closed()
 
     async def test_wrong_arguments(self) -> None:
         """One place at a time."""

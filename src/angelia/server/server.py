@@ -68,7 +68,8 @@ class Server:
     - `max_connections`: open connections (0 for any), 503 beyond;
     - `max_decompressed_size`: octets that a body may decode to, None for no limit;
     - `head_timeout` (30), `body_timeout` (60, from one piece to the next), `keepalive_timeout`
-      (75): seconds that a client has, 0 for any number; 408 after a part of a request;
+      (75): seconds that a client has, 0 for any number; 408 after a part of a request. The first
+      also bounds a TLS handshake, which 0 leaves to the event loop's 60;
     - `send_timeout` (60): seconds in which a client has to take something of what it is sent, 0 for
       any number; then the connection is aborted;
     - `lingering_time` (10): seconds in which the rest of a body that nobody read is thrown away;
@@ -187,6 +188,9 @@ class Server:
             sock.setblocking(False)
         factory = self._factory(ssl)
         arguments: dict[str, Any] = {"ssl": ssl, "backlog": backlog}
+        if ssl is not None and self._options.head_timeout:
+            # A client that does not go on with its handshake is as slow as one that sends no head.
+            arguments["ssl_handshake_timeout"] = self._options.head_timeout
         unix_arguments = arguments
         if path is None and sys.version_info >= (3, 13):
             # The file of a socket that somebody else bound is theirs.
