@@ -53,12 +53,17 @@ __all__ = (
     "RequestPlan",
     "check_method",
     "extended_query",
+    "usual_body",
 )
 
 # A body of known octets up to this size leaves in one write with the head, without a task.
 INLINE_BODY_SIZE: Final = 64 * 1024
 # The kinds of bodies whose value is these octets. Those derived from them may write others.
 _AT_HAND: Final = frozenset({BytesPayload, JsonPayload, StringIOPayload, StringPayload})
+
+# Methods with which content is usual, and its type where it is not just octets.
+_CONTENT_METHODS: Final = frozenset({"PATCH", "POST", "PUT"})
+_JSON: Final = "application/json"
 
 # RFC 9110 §10.1.1: a client should not wait for 100 Continue for an indefinite period.
 CONTINUE_TIMEOUT: Final = 30.0
@@ -129,7 +134,7 @@ class RequestPlan:
     more. `key` is that of a direct connection with default TLS.
     """
 
-    __slots__ = ("_heads", "block", "key", "original_url", "target", "url")
+    __slots__ = ("_heads", "block", "key", "original_url", "takes_content", "target", "url")
 
     def __init__(self, url: URL, block: HeaderBlock) -> None:
         # A request of the ordinary kind makes the checks, and has the answers.
@@ -140,14 +145,40 @@ class RequestPlan:
         _check_request_line("GET", self.target, HttpVersion11)
         self.key = request.connection_key
         self.block = block if request.auth is None else None
-        self._heads: dict[str, SealedHead] = {}
+        self._heads: dict[tuple[str, type], SealedHead] = {}
+        names = {name.lower() for name, _ in block.pairs}
+        # The type is the content's own, and it is sent without being waited for.
+        self.takes_content = block.plain and names.isdisjoint(("content-type", "expect"))
 
-    def head(self, method: str) -> SealedHead | None:
-        """The whole head, if it is of the usual kind."""
-        head = self._heads.get(method)
-        if head is None and method in GET_METHODS and self.block is not None and self.block.plain:
-            head = self._heads[method] = SealedHead(method, self.target, self.block)
+    def head(self, method: str, body: Payload | None) -> SealedHead | None:
+        """The whole head, but for the length of `body`, if it is of the usual kind.
+
+        A body is one that `usual_body` has given.
+        """
+        head = self._heads.get((method, type(body)))
+        block = self.block
+        if head is not None or block is None or not block.plain:
+            return head
+        # Whoever has changed the method since is served on the long way.
+        if method not in (GET_METHODS if body is None else _CONTENT_METHODS):
+            return None
+        if body is not None:
+            block = HeaderBlock((*block, (hdrs.CONTENT_TYPE, body.content_type)))
+        head = self._heads[method, type(body)] = SealedHead(method, self.target, block)
         return head
+
+
+def usual_body(method: str, data: Any) -> BytesPayload | None:
+    """The body of a request with `data`, if it is of the kind that plans are made for."""
+    if method not in _CONTENT_METHODS:
+        return None
+    if type(data) is bytes:
+        body = BytesPayload(data)
+    elif type(data) is JsonPayload and data._headers is None and data._content_type == _JSON:
+        body = data
+    else:
+        return None
+    return body if type(body._value) is bytes and len(body._value) <= INLINE_BODY_SIZE else None
 
 
 class ClientRequest:
@@ -176,6 +207,8 @@ class ClientRequest:
     _headers: CIMultiDict[str] | None = None
     _key: ConnectionKey | None = None
     _plan: RequestPlan | None = None
+    # The type and the size of the body that was planned.
+    _planned: tuple[str, int] | None = None
     _sealed: RequestHead | None = None
     _server_hostname: str | None = None
     _skip_auto_headers: CIMultiDict[None] | None = None
@@ -275,8 +308,9 @@ class ClientRequest:
         session: ClientSession,
         timer: Deadline | None,
         traces: Sequence[Trace],
+        body: BytesPayload | None = None,
     ) -> ClientRequest:
-        """A request without body and with nothing but the session's fields: most are."""
+        """A request with nothing but the session's fields and those of `body`: most are."""
         self = cls.__new__(cls)
         self.method = method
         self.version = HttpVersion11
@@ -291,6 +325,9 @@ class ClientRequest:
         self._block = plan.block
         self._key = plan.key
         self._target = plan.target
+        if body is not None:
+            self._body = body
+            self._planned = body.content_type, len(body._value)
         return self
 
     def __repr__(self) -> str:
@@ -332,6 +369,9 @@ class ClientRequest:
         if headers is None:
             headers = self._headers = CIMultiDict(self._block or ())
             self._block = None
+            if self._planned is not None:
+                headers[hdrs.CONTENT_TYPE], size = self._planned
+                headers[hdrs.CONTENT_LENGTH] = str(size)
         return headers
 
     @headers.setter
@@ -634,7 +674,7 @@ class ClientRequest:
             return head
         target = self.target()
         block = self._block
-        if block is None:
+        if block is None or self._planned is not None:
             headers = self.headers
             if self.proxy is not None and target[:1] != "/":
                 headers = self._headers_for_proxy()
@@ -674,18 +714,15 @@ class ClientRequest:
 
     def send_now(self, exchange: Exchange) -> bool:
         """Send all of the request in one write, if it is of that kind; False if it is not."""
-        body = self._body
+        body, plan = self._body, self._plan
+        if plan is not None and self._block is plan.block and not self.traces:
+            sealed = plan.head(self.method, body)
+            if sealed is not None:
+                exchange.send_sealed(sealed, None if body is None else body._value)
+                return True
         if body is None:
             if self.traces:
                 return False
-            plan = self._plan
-            if (
-                plan is not None
-                and self._block is plan.block
-                and (sealed := plan.head(self.method)) is not None
-            ):
-                exchange.send_sealed(sealed)
-                return True
             try:
                 exchange.send_head(self._head(), end=True)
             except LocalProtocolError as error:

@@ -38,6 +38,7 @@ from angelia.client.request import (
     GET_METHODS,
     ClientRequest,
     check_method,
+    usual_body,
 )
 from angelia.client.response import ClientResponse
 from angelia.client.settings import (
@@ -581,16 +582,22 @@ class ClientSession(SessionSettings):
         if self._cookie_jar or hop.cookies:
             cookie_header = self._cookie_header(url, hop.cookies)
         if headers is None:
+            body = None
             if (
                 auth is None
                 and proxy is None
-                and hop.data is None
+                and proxy_auth is None
                 and not cookie_header
                 and not hop.params
                 and not hop.extra
-                and hop.method in GET_METHODS
                 and self._is_plain
+                and (
+                    hop.method in GET_METHODS
+                    if hop.data is None
+                    else (body := usual_body(hop.method, hop.data)) is not None
+                )
                 and (plan := self._plans.get(url)).block is not None
+                and (body is None or plan.takes_content)
             ):
                 return ClientRequest.planned(
                     hop.method,
@@ -600,6 +607,7 @@ class ClientSession(SessionSettings):
                     session=self,
                     timer=deadline,
                     traces=traces,
+                    body=body,
                 )
             headers = self._default_headers
         return self._request_class(

@@ -168,13 +168,20 @@ class H1ClientConnection(H1Connection):
         self._writer = None if end else writer
         self._sending = _DONE if end else _CONTENT
 
-    def send_sealed(self, stream_id: int, head: SealedHead) -> None:
-        """Send the head of a request without content that was checked and serialized before."""
+    def send_sealed(self, stream_id: int, head: SealedHead, content: bytes | None = None) -> None:
+        """Send a whole request, whose head was checked and serialized before.
+
+        With `content` its length is added to the fields.
+        """
         if self._sending is not _HEAD or stream_id != self._stream_id:
             raise LocalProtocolError(f"no head can be sent for exchange {stream_id} on {self!r}")
         self._upgrade_asked = self._close_asked = False
         self._method = head.method
-        self._outbox.append(head.wire)
+        if content is None:
+            self._outbox.append(head.wire)
+        else:
+            wire = b"%bContent-Length: %d\r\n\r\n" % (head.wire[:-2], len(content))
+            self._outbox += (wire, content)
         self._sending = _DONE
 
     def send_capacity(self, stream_id: int) -> int:

@@ -138,7 +138,7 @@ class HeaderBlock(Sequence[tuple[str, str]]):
 
 
 class SealedHead:
-    """The whole head of a request without content: checked and serialized once, sent many times.
+    """The whole head of a request, but for a length: checked and serialized once, sent many times.
 
     LocalProtocolError for what cannot be sent, and for fields that are not `plain`.
     """

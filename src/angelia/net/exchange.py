@@ -145,13 +145,15 @@ class Exchange:
             self.sent = True
             transport.flush_soon()
 
-    def send_sealed(self, head: SealedHead) -> None:
-        """Send a request that is a head, serialized before, and nothing else."""
+    def send_sealed(self, head: SealedHead, content: bytes | None = None) -> None:
+        """Send a request whose head was serialized before, and that is at hand."""
         if self.ended:
             raise ClientConnectionResetError("Cannot write to closing transport")
         self.transport.flush_soon()
-        self.transport.core.send_sealed(self.stream_id, head)
+        self.transport.core.send_sealed(self.stream_id, head, content)
         self.sent = True
+        if content is not None:
+            self.output_size = len(content)
 
     def send_content(self, data: Buffer, *, end: bool) -> None:
         """Send content of the request; ClientConnectionResetError if nobody takes it any more."""
