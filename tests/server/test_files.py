@@ -242,6 +242,14 @@ class TestRoot:
         async with serving(Directory(root, follow_symlinks=True)) as server:
             assert (await ask(server, get(b"/link"))).body == b"secret"
 
+    @pytest.mark.parametrize("follow", [False, True])
+    async def test_loop(self, root: Path, follow: bool) -> None:
+        """A link that leads to itself is no file, nor has it files below it."""
+        (root / "loop").symlink_to("loop")
+        async with serving(Directory(root, follow_symlinks=follow)) as server:
+            assert (await ask(server, get(b"/loop"))).status == 404
+            assert (await ask(server, get(b"/loop/file.bin"))).status == 404
+
     async def test_special(self, root: Path) -> None:
         """A pipe is no file, and nobody waits for its writer."""
         os.mkfifo(root / "pipe")

@@ -257,7 +257,10 @@ class Directory:
             path /= self._index
         # After all links: what is outside, a sibling's link too, does not exist.
         for candidate in (path, *(path.with_name(path.name + end) for end in SIBLINGS.values())):
-            if not self._follow_symlinks and not candidate.resolve().is_relative_to(self._root):
+            # Not `Path.resolve`, which fails at a loop of links.
+            if not self._follow_symlinks and not Path(os.path.realpath(candidate)).is_relative_to(
+                self._root
+            ):
                 return None
         return path if path.is_file() else None
 
