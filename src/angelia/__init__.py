@@ -18,10 +18,11 @@ import typing
 from angelia import hdrs
 from angelia.client.cookies import CookieJar, DummyCookieJar
 from angelia.client.digest import DigestAuthMiddleware
+from angelia.client.one_request import request
 from angelia.client.reconnecting import Backoff
 from angelia.client.request import ClientRequest, RequestInfo
 from angelia.client.response import ClientResponse, ContentDisposition
-from angelia.client.session import ClientSession, request
+from angelia.client.session import ClientSession
 from angelia.client.settings import ClientHandlerType, ClientMiddlewareType
 from angelia.client.timeouts import ClientTimeout, ClientWSTimeout
 from angelia.client.tracing import (

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from angelia.client.response import ClientResponse
 
-if TYPE_CHECKING:
-    from angelia.client.session import ClientSession
-
-__all__ = ("CallContext", "RequestContext", "SessionRequestContext")
+__all__ = ("CallContext", "RequestContext")
 
 T = TypeVar("T")
 
@@ -55,54 +52,3 @@ class RequestContext(CallContext[ClientResponse]):
     ) -> None:
         self._response._in_context = False
         self._response.release()
-
-
-class SessionRequestContext(RequestContext):
-    """The same for `angelia.request`: its session closes with the response."""
-
-    __slots__ = ("_request", "_session")
-
-    def __init__(self, coro: Coroutine[Any, Any, ClientResponse], session: ClientSession) -> None:
-        # Whoever awaits it, be it a task, gets a response that was read.
-        super().__init__(_read_whole(coro, session))
-        self._request = coro
-        self._session = session
-
-    def close(self) -> None:
-        super().close()
-        self._request.close()
-        # It has no connections; those of a connector that was given are its owner's.
-        self._session.detach()
-
-    async def __aenter__(self) -> ClientResponse:
-        self._coro.close()
-        try:
-            response = self._response = await self._request
-        except BaseException:
-            await self._session.close()
-            raise
-        response._in_context = True
-        return response
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        try:
-            await super().__aexit__(exc_type, exc, tb)
-        finally:
-            await self._session.close()
-
-
-async def _read_whole(
-    request: Coroutine[Any, Any, ClientResponse], session: ClientSession
-) -> ClientResponse:
-    # Nobody says when a response that was awaited is done, so it is read first.
-    try:
-        response = await request
-        await response.read()
-    finally:
-        await session.close()
-    return response

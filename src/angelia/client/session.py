@@ -6,7 +6,6 @@ Owns: one call from its arguments to its response. Which request follows a redir
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
@@ -24,7 +23,7 @@ from angelia.client.arguments import (
     check_size,
     checked_names,
 )
-from angelia.client.context import RequestContext, SessionRequestContext
+from angelia.client.context import RequestContext
 from angelia.client.hop import Hop, following
 from angelia.client.proxies import proxy_for
 from angelia.client.reconnecting import DEFAULT_BACKOFF, Backoff, reconnections
@@ -65,9 +64,7 @@ from angelia.client.timeouts import (
 from angelia.client.tracing import Trace
 from angelia.client.websocket import ClientWebSocketResponse, Opening, WebSocketContext, draw_key
 from angelia.core.auth import BasicAuth
-from angelia.core.deprecation import warn_deprecated
 from angelia.core.h1_wire import HeadLimits
-from angelia.core.interface import HttpVersion, HttpVersion11
 from angelia.core.ws import DEFAULT_MAX_MSG_SIZE
 from angelia.errors import (
     ClientConnectionResetError,
@@ -81,7 +78,6 @@ from angelia.errors import (
     TotalTimeoutError,
 )
 from angelia.net.connector import HTTP_SCHEMES, BaseConnector
-from angelia.net.connector_kinds import TCPConnector
 from angelia.net.deadlines import Deadline
 from angelia.net.exchange import Exchange
 from angelia.net.payload import JsonPayload
@@ -89,7 +85,7 @@ from angelia.net.tls import SSLArgument, merge_ssl_arguments
 from angelia.net.transport import Transport
 from angelia.net.upload import UploadTracker
 
-__all__ = ("ClientSession", "request")
+__all__ = ("ClientSession",)
 
 # So much of a redirect's content is read to keep its connection; a page that says "moved" is short.
 MAX_REDIRECT_CONTENT: Final = 64 * 1024
@@ -917,29 +913,3 @@ async def _finish_redirected(response: ClientResponse) -> None:
         response.close()
         return
     response.release()
-
-
-def request(
-    method: str,
-    url: str | URL,
-    *,
-    version: HttpVersion = HttpVersion11,
-    connector: BaseConnector | None = None,
-    loop: asyncio.AbstractEventLoop | None = None,
-    **kwargs: Any,
-) -> SessionRequestContext:
-    """Make one request with a session of its own, which closes with the response.
-
-    Use it in ``async with``; awaited, it returns a response whose content has been read. The
-    parameters are those of `ClientSession.request`. A `connector` that is given is not closed.
-    """
-    if loop is not None:
-        warn_deprecated("the loop argument of request() is deprecated, the running loop is used")
-    connector_owner = False
-    if connector is None:
-        connector_owner = True
-        connector = TCPConnector(loop=loop, force_close=True)
-    session = ClientSession(
-        loop=loop, version=version, connector=connector, connector_owner=connector_owner
-    )
-    return SessionRequestContext(session._request(method, url, **kwargs), session)
