@@ -155,6 +155,14 @@ async def test_escaped(caplog: pytest.LogCaptureFixture) -> None:
     assert line == r'"GET /\x22 HTTP/1.1" "a\x22b\x5c\xdcff\x9b\x09c"'
 
 
+@pytest.mark.parametrize("character", "\u2028\u2029\u202e\u2066\u200f")
+async def test_escaped_unicode(caplog: pytest.LogCaptureFixture, character: str) -> None:
+    """Nor can Unicode's ends of lines, or what turns the order of the characters behind it."""
+    octets = b"GET / HTTP/1.1\r\nHost: h\r\nUser-Agent: a%bb\r\n\r\n" % character.encode()
+    (line,) = await logged(caplog, "%{User-Agent}i", octets)
+    assert line == f"a\\x{ord(character):04x}b"
+
+
 async def test_errors(caplog: pytest.LogCaptureFixture) -> None:
     """A request that failed has its line too."""
 

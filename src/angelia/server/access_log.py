@@ -24,8 +24,9 @@ __all__ = ("DEFAULT_FORMAT", "AbstractAccessLogger", "AccessLogger")
 DEFAULT_FORMAT: Final = '%a %t "%r" %s %b "%{Referer}i" "%{User-Agent}i"'
 
 _DIRECTIVE: Final = lazy(r"%(?:\{([!#$&'*+\-.^_`|~0-9A-Za-z]+)\}([io])|(Tf|[%atPrsbTD]))")
-# What could end the line, or the quotes around a value, or speak to a terminal.
-_UNSAFE: Final = lazy(r'[\x00-\x1f\x7f-\x9f"\\\ud800-\udfff]')
+# What could end the line (Unicode has two more ends of lines), or the quotes around a value, or
+# speak to a terminal, or turn the order in which it shows what follows.
+_UNSAFE: Final = lazy(r'[\x00-\x1f\x7f-\x9f"\\\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
 
 # A field of the log is no longer: the rest of it says nothing more about the request.
 MAX_VALUE: Final = 1024
