@@ -366,7 +366,16 @@ class TestFailures:
 
         run(main())
 
-    @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x05"])
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            b"",
+            b"HTTP/1.1 400 Bad Request\r\n\r\n",
+            b"\x05",
+            # It connects from a name that is no text.
+            b"\x05\x00\x05\x00\x00\x03\x02\xff\xfe\x00\x50",
+        ],
+    )
     def test_nonsense(self, run: Run[None], answer: bytes) -> None:
         """A server that is no SOCKS proxy, or hangs up, is an error of the proxy's."""
 

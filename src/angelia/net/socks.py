@@ -116,6 +116,11 @@ class SocksClient:
             # Only replies to the request have codes (RFC 1928 §6), refused credentials have none.
             refused = ConnectionRefusedError if error.error_code is None else TargetRefused
             raise refused(errno.ECONNREFUSED, str(error)) from error
+        except ValueError as error:
+            sock.close()
+            # The name of the address that the proxy connects from is decoded, and of no use here.
+            message = "the SOCKS proxy's answer cannot be read"
+            raise ConnectionRefusedError(errno.ECONNREFUSED, message) from error
         except BaseException:
             sock.close()
             raise
