@@ -633,8 +633,6 @@ class TestDeprecated:
     @pytest.mark.parametrize(
         ("argument", "timeout"),
         [
-            ({"timeout": 5}, angelia.ClientTimeout(total=5, sock_connect=30)),
-            ({"timeout": 0.5}, angelia.ClientTimeout(total=0.5, sock_connect=30)),
             ({"read_timeout": 7}, angelia.ClientTimeout(total=7, sock_connect=30)),
             ({"read_timeout": None}, angelia.ClientTimeout(total=None, sock_connect=30)),
             ({"conn_timeout": 3}, angelia.ClientTimeout(total=300, connect=3, sock_connect=30)),
@@ -650,20 +648,24 @@ class TestDeprecated:
         assert session.timeout == timeout
         await session.close()
 
+    @pytest.mark.parametrize("number", [5, 0.5])
+    async def test_number_as_timeout(self, number: float) -> None:
+        """A number is a total timeout, of a session as of a request, and nothing to warn of."""
+        async with RawServer([OK]) as server:
+            async with angelia.ClientSession(timeout=number) as session:
+                assert session.timeout == angelia.ClientTimeout(total=number, sock_connect=30)
+            async with (
+                angelia.ClientSession() as session,
+                session.get(server.url, timeout=5) as resp,
+            ):
+                assert await resp.read() == b"ok"
+
     async def test_timeouts_conflict(self) -> None:
         """Old and new forms at once are a contradiction."""
         timeout = angelia.ClientTimeout()
         for argument in ({"read_timeout": 5}, {"conn_timeout": 5}):
             with pytest.raises(ValueError, match="conflict"):
                 angelia.ClientSession(timeout=timeout, **argument)  # type: ignore[arg-type]  # numbers
-
-    @pytest.mark.parametrize("use", [with_await, with_context])
-    async def test_number_as_timeout(self, use: Callable[..., Awaitable[None]]) -> None:
-        """Of a request: awaited or entered, it is the caller's line."""
-        async with RawServer([OK]) as server, angelia.ClientSession() as session:
-            with pytest.warns(DeprecationWarning, match="ClientTimeout") as seen:
-                await use(session, server.url, timeout=5)
-        assert deprecations(seen.list) == HERE
 
     @pytest.mark.parametrize("use", [with_await, with_context])
     async def test_forms_of_ssl(

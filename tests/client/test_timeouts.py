@@ -85,10 +85,9 @@ class TestValues:
         assert angelia.ClientTimeout(total=value).total == value
 
     def test_effective(self) -> None:
-        """None is no limit; a number is a total, with a warning, over the session's others."""
+        """None is no limit; a number is a total, over the session's others."""
         assert effective_timeout(None, DEFAULT_TIMEOUT) == angelia.ClientTimeout()
-        with pytest.warns(DeprecationWarning, match="ClientTimeout"):
-            timeout = effective_timeout(5, DEFAULT_TIMEOUT)
+        timeout = effective_timeout(5, DEFAULT_TIMEOUT)
         assert timeout == angelia.ClientTimeout(total=5, sock_connect=30)
         for wrong in ("5", True, object()):
             with pytest.raises(TypeError, match="timeout"):

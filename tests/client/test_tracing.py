@@ -523,6 +523,20 @@ class TestReceivedChunks:
         if reader is not by_exactly:
             assert told == [piece for piece in given if piece]
 
+    async def test_url(self) -> None:
+        """The URL is the one that was asked for, fragment and all, as the other signals have it."""
+        recorder = Recorder()
+        async with (
+            RawServer([OK, OK]) as server,
+            angelia.ClientSession(trace_configs=[recorder.config]) as session,
+        ):
+            url = (server.url / "x").with_query(a="1").with_fragment("part")
+            for streamed in (False, True):
+                async with session.get(url) as resp:
+                    await (resp.content.read() if streamed else resp.read())
+        told = [params.url for name, params in recorder.seen if name == "response_chunk_received"]
+        assert told == [url, url]
+
     async def test_read_tells_once(self) -> None:
         """`read` tells its whole content once; text, json and a second read tell nothing more."""
         for script in (chunked, [response(WHOLE)]):

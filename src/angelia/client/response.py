@@ -396,7 +396,7 @@ class ClientResponse:
                 stream.read_nowait()
             if isinstance(stream, TracedStreamReader):
                 # Not our method: the stream must not hold us, who hold it.
-                stream.tell = partial(_tell_received, self._traces, self.method, self.url)
+                stream.tell = partial(_tell_received, self._traces, self.method, self.real_url)
         return stream
 
     async def read(self) -> bytes:
@@ -425,7 +425,7 @@ class ClientResponse:
                 await exchange.wait_upload()
         self._body = body
         if self._traces and not told:
-            await _tell_received(self._traces, self.method, self.url, body)
+            await _tell_received(self._traces, self.method, self.real_url, body)
         return body
 
     def get_encoding(self) -> str:

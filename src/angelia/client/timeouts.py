@@ -81,7 +81,6 @@ def effective_timeout(timeout: object, default: ClientTimeout) -> ClientTimeout:
     if timeout is None:
         return ClientTimeout()
     if isinstance(timeout, int | float) and not isinstance(timeout, bool):
-        warn_deprecated("a bare number as timeout is deprecated, use ClientTimeout(total=...)")
         return dataclasses.replace(default, total=float(timeout))
     raise TypeError(f"timeout is a ClientTimeout or a number of seconds, not {timeout!r}")
 
