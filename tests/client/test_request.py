@@ -167,6 +167,24 @@ class TestTarget:
         """RFC 9112 §3.2.2: a proxy that is no tunnel gets the whole URL."""
         assert ClientRequest("GET", URL(url), proxy=URL(proxy)).target() == target
 
+    @pytest.mark.parametrize("proxy", [None, "http://u:p@proxy:1"])
+    @pytest.mark.parametrize(
+        ("url", "target"),
+        [
+            ("http://a/b?c", "a:80"),
+            ("https://a/", "a:443"),
+            ("http://a:8080/", "a:8080"),
+            ("http://[::1]/", "[::1]:80"),
+        ],
+    )
+    async def test_connect(self, proxy: str | None, url: str, target: str) -> None:
+        """RFC 9112 §3.2.3: CONNECT names host and port; a proxy's credentials stay its own."""
+        through = None if proxy is None else URL(proxy)
+        request = ClientRequest("CONNECT", URL(url), proxy=through)
+        assert request.target() == target
+        names = {name.lower() for name, _ in request._head().headers}
+        assert ("proxy-authorization" in names) == (through is not None and url[:5] == "http:")
+
     async def test_fragment(self) -> None:
         """`url` is what is asked for, `original_url` what was meant."""
         request = ClientRequest("GET", URL("http://a/b#c"))

@@ -37,6 +37,7 @@ from angelia.net.payload import (
     StringPayload,
 )
 from angelia.net.tls import SSLArgument
+from angelia.net.tunnel import authority
 from angelia.net.upload import UploadTracker
 from angelia.net.writer import ExchangeWriter
 from angelia.redaction import shown_tuple, shown_url
@@ -645,19 +646,24 @@ class ClientRequest:
 
     def target(self) -> str:
         """What the request line asks for (RFC 9112 §3.2)."""
+        url = self.url
+        # §3.2.3: what to connect to, and nothing else.
+        if self.method == hdrs.METH_CONNECT and url.raw_host and url.port is not None:
+            return authority(url.raw_host, url.port)
         if self._target is not None:
             return self._target
-        url = self.url
-        proxy = self.proxy
         # §3.2.2: a proxy that is not a tunnel gets the whole URL.
-        if (
+        return str(url) if self._is_for_proxy() else url.raw_path_qs
+
+    def _is_for_proxy(self) -> bool:
+        """Whether a proxy reads the head, and not only the bytes of a tunnel."""
+        proxy = self.proxy
+        return (
             proxy is not None
             and proxy.scheme in ("http", "https")
-            and url.scheme == "http"
+            and self.url.scheme == "http"
             and not self.connection_key.tunnel
-        ):
-            return str(url)
-        return url.raw_path_qs
+        )
 
     def seal(self) -> None:
         """Serialize the fields for the next attempt to send the request.
@@ -676,7 +682,7 @@ class ClientRequest:
         block = self._block
         if block is None or self._planned is not None:
             headers = self.headers
-            if self.proxy is not None and target[:1] != "/":
+            if self._is_for_proxy():
                 headers = self._headers_for_proxy()
             _check_request_line(self.method, target, self.version)
             block = HeaderBlock(headers.items())
