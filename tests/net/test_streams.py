@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 
 from angelia.net.streams import (
     EMPTY_PAYLOAD,
+    FEW_PIECES,
     JOIN_SIZE,
+    MAX_PIECES,
     RESERVED_FROM,
     AsyncStreamIterator,
     ChunkTupleIterator,
@@ -346,6 +349,26 @@ class TestChunks:
         stream.feed_eof()
         chunks = [chunk async for chunk in stream.iter_chunks()]
         assert chunks == [(b"one", True), (b"two", True)]
+
+    async def test_forgotten(self) -> None:
+        """The ends of chunks that were read in another way are not kept for ever."""
+        stream = make()
+        stream.begin_http_chunk_receiving()
+        tracemalloc.start()
+        try:
+            for _ in range(20_000):
+                stream.feed_data(b"data: 1\n")
+                stream.end_http_chunk_receiving()
+                assert await stream.readline() == b"data: 1\n"
+            size, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert size < 100_000
+        stream.feed_data(b"last")
+        stream.end_http_chunk_receiving()
+        # The end at which the reader stands was not reported yet.
+        assert await stream.readchunk() == (b"", True)
+        assert await stream.readchunk() == (b"last", True)
 
     async def test_not_early(self) -> None:
         """Where the network cut a chunk, its first part is not an end."""
@@ -924,6 +947,36 @@ class TestFlow:
             while stream.buffered >= LIMIT:
                 await calls[method]()
         assert flow == ["pause", "resume"]
+
+    async def test_many_pieces(self) -> None:
+        """Pieces take memory, too: as many as they are, the flow stops however small they are."""
+        stream = make(*[b"x"] * MAX_PIECES, limit=2**18)
+        assert flow_of(stream) == []
+        assert stream.feed_data(b"x") is True
+        assert flow_of(stream) == ["pause"]
+        await stream.readexactly(MAX_PIECES - FEW_PIECES + 1)
+        assert flow_of(stream) == ["pause"]
+        await stream.read(1)
+        assert flow_of(stream) == ["pause", "resume"]
+        await stream.readany()
+        assert stream.feed_data(b"x") is False
+        assert flow_of(stream) == ["pause", "resume"]
+
+    @pytest.mark.parametrize("method", ["readany", "readline", "read_nowait", "chunk"])
+    async def test_many_pieces_resume(self, method: str) -> None:
+        """Whoever reads all that there is finds the flow going on."""
+        stream = make(*[b"\n"] * (MAX_PIECES + 1), limit=2**18)
+        assert flow_of(stream) == ["pause"]
+        while stream.buffered:
+            if method == "read_nowait":
+                stream.read_nowait(100)
+            elif method == "readany":
+                await stream.readany()
+            elif method == "readline":
+                await stream.readline()
+            else:
+                await stream.readchunk()
+        assert flow_of(stream) == ["pause", "resume"]
 
     async def test_the_end_resumes(self) -> None:
         """A stream to which nothing more comes holds nobody back, read or not, and lets go."""

@@ -44,6 +44,11 @@ DEFAULT_MAX_LINE: Final = 2**20
 # read is handed over as it came, since copying it costs more than another turn.
 JOIN_SIZE: Final = 2**16
 
+# So many pieces wait for a reader, whatever their size, before the flow is paused, and with fewer
+# than so many it is resumed: chunks of one octet take some 100 times as much memory as they count.
+MAX_PIECES: Final = 8192
+FEW_PIECES: Final = MAX_PIECES // 2
+
 # What a peer announced is set aside at once from the first size on, and up to the second: set aside
 # is address space; memory it becomes as content comes.
 RESERVED_FROM: Final = 2**20
@@ -145,9 +150,9 @@ class _Pieces:
 class StreamReader:
     """A stream of bytes with one reader and flow control.
 
-    `limit` is in octets: above twice as many the flow is paused, below it is resumed. Reading from
-    two tasks at a time raises RuntimeError. Every reading method is safe to cancel: what was not
-    returned stays in the stream.
+    `limit` is in octets: above twice as many the flow is paused, below it is resumed; it is also
+    paused for thousands of pieces, however small. Reading from two tasks at a time raises
+    RuntimeError. Every reading method is safe to cancel: what was not returned stays in the stream.
     """
 
     __slots__ = (
@@ -274,7 +279,7 @@ class StreamReader:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-        if self._size > self._high and not self._paused:
+        if (self._size > self._high or len(self._chunks) > MAX_PIECES) and not self._paused:
             self._paused = True
             self._protocol.pause_reading()
         return self._paused
@@ -336,6 +341,9 @@ class StreamReader:
         self._last_end = self.total_bytes
         if self._sink is not None:
             return
+        # Whoever does not read by chunks leaves their ends behind.
+        while ends and ends[0] < self._taken:
+            ends.popleft()
         ends.append(self.total_bytes)
         waiter = self._waiter
         if waiter is not None and not waiter.done():
@@ -641,7 +649,7 @@ class StreamReader:
             self._chunks.popleft()
             self._size -= size
             self._taken += size
-            if self._paused and (self._size < self._low or not self._size):
+            if self._paused and (self._has_room() or not self._size):
                 self._resume()
             return first
         if size == self._size or self._size <= JOIN_SIZE:
@@ -689,9 +697,12 @@ class StreamReader:
                 missing -= size
         self._size -= n
         self._taken += n
-        if self._paused and self._size < self._low:
+        if self._paused and self._has_room():
             self._resume()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _has_room(self) -> bool:
+        return self._size < self._low and len(self._chunks) < FEW_PIECES
 
     def _resume(self) -> None:
         self._paused = False
