@@ -573,6 +573,10 @@ class TestMatching:
             ("__Host-a", True, False, "/", True),
             ("__HOST-a", True, True, "/x", True),
             ("__Host-a", True, True, "", True),
+            # Servers that take off whatever is a blank in Unicode see the same name.
+            ("\u00a0__Host-a", True, False, "/", True),
+            ("\u2000__Secure-a", False, True, "/", True),
+            ("a__Host-", False, False, "", False),
         ],
     )
     def test_prefixes(

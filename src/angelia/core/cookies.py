@@ -408,6 +408,8 @@ def breaks_promise(name: str, *, secure: bool, host_only: bool, path: str) -> bo
     `path` is that of the attribute: a promise is not kept by chance. Case is ignored, since
     some servers ignore it.
     """
+    # Nor do blanks beyond HTTP's count: there are servers that take them off a name.
+    name = name.strip()
     if not name.startswith("__"):
         return False
     name = name.lower()
