@@ -8,8 +8,8 @@ import gzip
 import json
 import ssl
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable
-from http.cookies import SimpleCookie
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from http.cookies import Morsel, SimpleCookie
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from multidict import CIMultiDict, istr
 from yarl import URL
 
 import angelia
+from angelia.abc import AbstractCookieJar
 from angelia.client.automatic_fields import default_headers
 from peers.raw import RawServer, read_request, response
 
@@ -381,6 +382,28 @@ class TestPairs:
                         await session.get(url, ssl=request_)
 
 
+class Jar(AbstractCookieJar):
+    """A jar with no more than the methods that one must have."""
+
+    def __iter__(self) -> Iterator[Morsel[str]]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def clear(self, predicate: Callable[[Morsel[str]], bool] | None = None) -> None:
+        """Nothing to forget."""
+
+    def clear_domain(self, domain: str) -> None:
+        """Nothing to forget."""
+
+    def update_cookies(self, cookies: Any, response_url: URL = URL()) -> None:  # noqa: B008 - as there
+        """Nothing is kept."""
+
+    def filter_cookies(self, request_url: URL) -> SimpleCookie:
+        return SimpleCookie()
+
+
 class TestSessionOnly:
     """Arguments that only a session has."""
 
@@ -424,6 +447,41 @@ class TestSessionOnly:
         ):
             assert type(resp) is Response
         assert type(seen[0]) is Request
+
+    async def test_fields_of_a_request_class(self) -> None:
+        """A request class may make the automatic fields its own way; what is skipped stays out."""
+
+        class Request(angelia.ClientRequest):
+            def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
+                super().update_auto_headers(skip_auto_headers)
+                self.headers["X-Own"] = "1"
+
+        async with (
+            RawServer([OK]) as server,
+            angelia.ClientSession(request_class=Request, skip_auto_headers=["accept"]) as session,
+            session.get(server.url) as resp,
+        ):
+            await resp.read()
+        assert b"X-Own: 1\r\n" in server.requests[0]
+        assert b"Accept:" not in server.requests[0]
+
+    @pytest.mark.parametrize("base", [Jar, angelia.CookieJar, angelia.DummyCookieJar])
+    async def test_own_filter(self, base: type[Any]) -> None:
+        """A jar's own `filter_cookies` is asked for each request, however few it says it has."""
+
+        class Own(base):  # type: ignore[misc]  # whichever it is
+            def filter_cookies(self, request_url: URL) -> SimpleCookie:
+                return SimpleCookie({"at": request_url.path[1:]})
+
+        async with (
+            RawServer([OK, OK]) as server,
+            angelia.ClientSession(cookie_jar=Own()) as session,
+        ):
+            for path in ("one", "two"):
+                async with session.get(server.url / path) as resp:
+                    await resp.read()
+        lines = [line for line in server.requests[0].split(b"\r\n") if line[:7] == b"Cookie:"]
+        assert lines == [b"Cookie: at=one", b"Cookie: at=two"]
 
     @pytest.mark.parametrize("owner", [True, False])
     async def test_connector_owner(self, owner: bool) -> None:

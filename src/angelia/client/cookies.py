@@ -56,6 +56,7 @@ __all__ = (
     "AbstractCookieJar",
     "CookieJar",
     "DummyCookieJar",
+    "has_own_filter",
     "request_cookie_header",
     "request_cookies",
 )
@@ -163,8 +164,6 @@ class AbstractCookieJar(Sized, Iterable[Morsel[str]]):
         The jar adds its own up to 150 cookies and 8190 octets in all.
         """
         own = self._own(url, cookies) if cookies else {}
-        if not len(self):
-            return serialize_cookie_header(own.items()) if own else ""
         found = [(morsel.key, morsel.coded_value) for morsel in self.filter_cookies(url).values()]
         return join_cookies(found, own)
 
@@ -382,6 +381,8 @@ class CookieJar(AbstractCookieJar):
         return chosen
 
     def header_for(self, url: URL, cookies: Any = None) -> str:
+        if has_own_filter(self):
+            return super().header_for(url, cookies)
         own = self._own(url, cookies) if cookies else {}
         store = self._store
         if store.has_deadlines:
@@ -513,3 +514,9 @@ class DummyCookieJar(AbstractCookieJar):
     def _sends_to_addresses(self) -> bool:
         # Nothing is taken from any host, so no setting is there to protect one.
         return True
+
+
+def has_own_filter(jar: AbstractCookieJar) -> bool:
+    """Whether `filter_cookies` of a jar is its maker's: asked each time, however many it holds."""
+    made_here = (CookieJar.filter_cookies, DummyCookieJar.filter_cookies)
+    return type(jar).filter_cookies not in made_here

@@ -575,7 +575,7 @@ class ClientSession(SessionSettings):
             proxy_auth = self._default_proxy_auth
         headers = hop.headers
         cookie_header = ""
-        if self._cookie_jar or hop.cookies:
+        if self._cookie_jar or self._asks_jar or hop.cookies:
             cookie_header = self._cookie_header(url, hop.cookies)
         if headers is None:
             body = None
@@ -621,7 +621,8 @@ class ClientSession(SessionSettings):
             timer=deadline,
             session=self,
             traces=traces,
-            auto_headers=self._auto_headers,
+            # A class of the caller's may have a method of its own for them.
+            auto_headers=self._auto_headers if self._request_class is ClientRequest else None,
             cookie_header=cookie_header,
             **hop.extra,
         )

@@ -32,7 +32,7 @@ from angelia.client.arguments import (
     checked_sequence,
 )
 from angelia.client.automatic_fields import default_headers
-from angelia.client.cookies import AbstractCookieJar, CookieJar
+from angelia.client.cookies import AbstractCookieJar, CookieJar, has_own_filter
 from angelia.client.plans import RequestPlans
 from angelia.client.request import ClientRequest
 from angelia.client.response import ClientResponse
@@ -248,6 +248,7 @@ class SessionSettings:
         if cookies is not None:
             check_pairs("cookies", cookies)
         self._cookie_jar = CookieJar(loop=loop) if cookie_jar is None else cookie_jar
+        self._asks_jar = has_own_filter(self._cookie_jar)
         if cookies is not None:
             self._cookie_jar.update_cookies(cookies)
         self._connector_owner = connector_owner
