@@ -298,6 +298,17 @@ class TestForms:
                 part(b'; name="t"', b"", b"Content-Type: multipart/mixed; boundary=C"),
                 400,
             ),
+            (
+                PARTS,
+                part(b'; name="t"', b"x", b"Content-Encoding: nonsense") + b"--B--\r\n",
+                415,
+            ),
+            (
+                PARTS,
+                part(b'; name="t"; filename="f"', b"x", b"Content-Transfer-Encoding: nonsense")
+                + b"--B--\r\n",
+                415,
+            ),
             (PARTS, b"rubbish", 400),
             (PARTS, part(b'; name="t"', b"x"), 400),
             (b"Content-Type: multipart/form-data", b"--B--\r\n", 400),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from multidict import CIMultiDict, CIMultiDictProxy, MultiDict
@@ -82,7 +83,7 @@ async def _read_part(
     try:
         while piece := await part.read_chunk(PIECE_SIZE):
             # Counted as it is decoded: a few octets can stand for gigabytes.
-            for data in part._decode_pieces(piece):
+            for data in _decoded(part, piece):
                 size += len(data)
                 _check(size, left, max_size)
                 # What goes to the disk does not hold the loop up.
@@ -99,7 +100,7 @@ async def _read_part(
 async def _read_text(part: BodyPartReader, left: int | None, max_size: int) -> tuple[str, int]:
     pieces = bytearray()
     while piece := await part.read_chunk(PIECE_SIZE):
-        for data in part._decode_pieces(piece):
+        for data in _decoded(part, piece):
             pieces += data
             _check(len(pieces), left, max_size)
     charset = part.get_charset("utf-8")
@@ -107,6 +108,15 @@ async def _read_text(part: BodyPartReader, left: int | None, max_size: int) -> t
         return pieces.decode(codec_of(charset)), len(pieces)
     except (LookupError, UnicodeDecodeError) as error:
         raise HTTPException(415, f"a field of the form is no text in {charset!r}") from error
+
+
+def _decoded(part: BodyPartReader, piece: bytes) -> Iterator[bytes]:
+    """What octets of a part stand for, piece by piece; 415 for an encoding that is not known."""
+    try:
+        yield from part._decode_pieces(piece)
+    except RuntimeError as error:
+        message = "a part of the form has an encoding that is not known"
+        raise HTTPException(415, message, close=True) from error
 
 
 def _check(size: int, left: int | None, max_size: int) -> None:
