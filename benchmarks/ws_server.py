@@ -40,7 +40,9 @@ async def handler(request: angelia.Request) -> angelia.StreamResponse:
         await ws.send_str(str(resident()))
     elif kind == "sink":
         for _ in range(int(numbers[0])):
-            await ws.receive()
+            if (await ws.receive()).type is not angelia.WSMsgType.BINARY:
+                # A client that does not measure this has gone.
+                return ws
         await ws.send_str("done")
     elif kind == "source":
         await ws.receive()
