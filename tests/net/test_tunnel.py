@@ -21,10 +21,11 @@ from angelia.errors import (
     InvalidUrlClientError,
     ServerFingerprintMismatch,
 )
+from angelia.net.addresses import authority
 from angelia.net.connection_key import ConnectionKey
 from angelia.net.timings import DialTimings
 from angelia.net.tls import Fingerprint
-from angelia.net.tunnel import Tunnel, authority, connect_head, open_tunnel, proxy_url
+from angelia.net.tunnel import Tunnel, connect_head, open_tunnel, proxy_url
 from dial_kit import (
     Certificates,
     Client,

@@ -24,7 +24,7 @@ from angelia.core.cookies import merge_cookie_headers
 from angelia.core.h1_wire import HeaderBlock, SealedHead, request_line
 from angelia.core.interface import HttpVersion, HttpVersion10, HttpVersion11, RequestHead
 from angelia.errors import ClientPayloadError, InvalidUrlClientError, LocalProtocolError
-from angelia.net.addresses import check_host
+from angelia.net.addresses import authority, check_host
 from angelia.net.connection_key import ConnectionKey
 from angelia.net.exchange import Exchange
 from angelia.net.forms import FormData
@@ -37,7 +37,6 @@ from angelia.net.payload import (
     StringPayload,
 )
 from angelia.net.tls import SSLArgument
-from angelia.net.tunnel import authority
 from angelia.net.upload import UploadTracker
 from angelia.net.writer import ExchangeWriter
 from angelia.redaction import shown_tuple, shown_url

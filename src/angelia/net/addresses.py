@@ -19,6 +19,7 @@ __all__ = (
     "ResolveResult",
     "SocketFactoryType",
     "address_info",
+    "authority",
     "check_host",
     "check_port",
     "interleave",
@@ -96,6 +97,14 @@ def check_host(host: str) -> socket.AddressFamily | None:
     if all(map(_NUMBER.fullmatch, labels)):
         raise InvalidUrlClientError(host, "is no IPv4 address of four decimal numbers")
     return None
+
+
+def authority(host: str, port: int) -> str:
+    """Host and port as one text, an IPv6 address in brackets and without its zone."""
+    if ":" in host:
+        # RFC 6874 §1: a zone means something on this machine only.
+        return f"[{host.partition('%')[0]}]:{port}"
+    return f"{host}:{port}"
 
 
 def check_port(authority: str) -> None:

@@ -19,12 +19,13 @@ from angelia.core.h1 import H1ClientConnection
 from angelia.core.h1_wire import HeadLimits, serialize_request_head
 from angelia.core.interface import Event, Failed, RequestHead, ResponseHead
 from angelia.errors import ClientHttpProxyError, LocalProtocolError
+from angelia.net.addresses import authority
 from angelia.redaction import shown_tuple
 
 if TYPE_CHECKING:
     from angelia.net.connection_key import ConnectionKey
 
-__all__ = ("ConnectRequestInfo", "Tunnel", "authority", "connect_head", "open_tunnel", "proxy_url")
+__all__ = ("ConnectRequestInfo", "Tunnel", "connect_head", "open_tunnel", "proxy_url")
 
 # Proxies answer in a few hundred bytes; some add long diagnoses to a refusal.
 PROXY_LIMITS = HeadLimits(max_line_size=8190, max_field_size=16384, max_headers=128)
@@ -59,14 +60,6 @@ def _restored_info(
 def proxy_url(proxy: URL) -> URL:
     """A proxy's URL without the credentials, which no error message shall show."""
     return proxy.with_user(None) if proxy.raw_user or proxy.raw_password else proxy
-
-
-def authority(host: str, port: int) -> str:
-    """Host and port as one text, an IPv6 address in brackets and without its zone."""
-    if ":" in host:
-        # RFC 6874 §1: a zone means something on this machine only.
-        return f"[{host.partition('%')[0]}]:{port}"
-    return f"{host}:{port}"
 
 
 def connect_head(key: ConnectionKey, port: int) -> RequestHead:
