@@ -202,7 +202,6 @@ class WebSocket:
         "_refilling",
         "_taken",
         "closed",
-        "deflate",
     )
 
     def __init__(
@@ -232,7 +231,6 @@ class WebSocket:
         self._options = options
         self._close_timeout = options.close_timeout
         self._loop = loop
-        self.deflate = deflate
         self.closed = False
         """Whether `close` was called, or the end has been read."""
         self._latency = Latency()
@@ -541,8 +539,8 @@ class WebSocket:
     def wait_message(self, timeout: float | None = None) -> asyncio.Future[WSMessage | None]:
         """What to await where `next_message` had none: the message, or None to ask it again.
 
-        TimeoutError after `timeout` seconds or those of the options. Who does not get the result,
-        being cancelled or in time's name, has to `stop_waiting`; then no message is lost.
+        TimeoutError after `timeout` seconds or those of the options. Who is
+        cancelled or timed out before the result has to `stop_waiting`; then no message is lost.
         """
         return self._inbox.wait(timeout or self._options.receive_timeout)
 

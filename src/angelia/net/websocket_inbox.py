@@ -66,7 +66,7 @@ class Inbox:
     def wait(self, limit: float | None) -> asyncio.Future[WSMessage | None]:
         """What to await where there is no message; TimeoutError after `limit` seconds.
 
-        Who does not get the result has to say so: `stop_waiting`.
+        Who is cancelled or timed out has to `stop_waiting`.
         """
         waiter = self.waiter = self._loop.create_future()
         if limit:
